@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Framing of the vfio-user stream: one message at a time, in whatever pieces it comes, never a
+ * byte beyond its end, so that the descriptors of the next message stay with it.
+ *
+ * A frame never blocks. It peeks at the header; a message that may carry descriptors is then taken
+ * with them through @take, any other one with a plain read. What a peek shows in less than a
+ * header goes through @take too: its first byte may carry descriptors, and poll would report it
+ * readable for ever.
+ */
+#pragma once
+
+#include "ipc/fd_list.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <vfio-user/vfio-user.h>
+
+/* Room that a frame keeps; a longer message gets a buffer of its own for as long as it lives. */
+#define FRAME_INLINE_SIZE 4096u
+
+/* @take need not deliver more than this in one call. */
+#define FRAME_TAKE_MAX 4096u
+
+struct frame_source {
+    int sock;
+    /* Whether a message with this header may carry descriptors. */
+    bool (*carries_fds)(const struct vfio_user_header *header);
+    /*
+     * Receives 1 to @size bytes without blocking, with what descriptors come with them.
+     * @command is 0 where the header is not complete. As socket_receive().
+     */
+    ssize_t (*take)(void *opaque, uint16_t command, void *buffer, size_t size,
+                    struct fd_list *fds);
+    void *opaque;
+};
+
+struct frame {
+    uint8_t *data;    /* the message, header first; 16-byte aligned */
+    size_t have;      /* bytes of it received */
+    size_t capacity;  /* bytes allocated at @data */
+    size_t max_size;  /* largest message accepted, header included */
+    struct fd_list fds; /* what came with it, owned */
+};
+
+enum frame_status {
+    FRAME_PARTIAL = 0,  /* nothing more to receive now: wait for input */
+    FRAME_COMPLETE = 1, /* frame_header() says what; frame_reset() when done with it */
+};
+
+/* Returns 0 or -ENOMEM. @max_size bounds what a message can make us allocate. */
+int frame_init(struct frame *frame, size_t max_size);
+void frame_fini(struct frame *frame);
+
+/*
+ * Receives what is there of the current message. Returns a frame_status, or:
+ *   -ENOTCONN the stream ended or was reset, between messages or inside one
+ *   -EBADMSG  msg_size is less than a header or more than max_size: the header can be answered,
+ *             but the framing is lost, and the connection must be closed
+ *   -ENOMEM   no memory for the body
+ *   -errno    what @take or read(2) returned
+ */
+int frame_receive(struct frame *frame, const struct frame_source *source);
+
+/* True if part of a message is here, so that its sender owes the rest. */
+static inline bool frame_started(const struct frame *frame)
+{
+    return frame->have > 0;
+}
+
+/* Valid once a whole header is here. */
+static inline struct vfio_user_header *frame_header(const struct frame *frame)
+{
+    return (struct vfio_user_header *)frame->data;
+}
+
+static inline void *frame_payload(const struct frame *frame)
+{
+    return frame->data + sizeof(struct vfio_user_header);
+}
+
+static inline size_t frame_payload_size(const struct frame *frame)
+{
+    return frame_header(frame)->msg_size - sizeof(struct vfio_user_header);
+}
+
+/* Closes the descriptors that nobody took, and makes ready for the next message. */
+void frame_reset(struct frame *frame);
