@@ -22,7 +22,7 @@
  *                            READY ---------------------> may accept clients now
  *          <--------------------------------------------- WAITING
  *          <--------------------------------------------- CANDIDATE (a client connected)
- *   VERDICT --------------------------------------------> yes
+ *   VERDICT --------------------------------------------> admit it (else: REFUSED follows)
  *                                   <-------------------- CLIENT + the client's socket
  *                            TAKE ----------------------> for messages that may carry descriptors
  *                                   <-------------------- TAKEN + vetted descriptors
@@ -69,7 +69,7 @@ enum control_type {
     /* gate channel */
     CONTROL_DEVICE,     /* to gate; 1 fd: its end of the device channel */
     CONTROL_WAITING,    /* to supervisor: jailed, device ready, accepting */
-    CONTROL_CANDIDATE,  /* to supervisor: a client with good credentials has connected */
+    CONTROL_CANDIDATE,  /* to supervisor: a client has connected, with these credentials */
     CONTROL_VERDICT,    /* to gate: admit it or refuse it */
     CONTROL_REFUSED,    /* to supervisor: the refused client is closed, accepting again */
     CONTROL_PROBE,      /* to gate: is your client still there? */
@@ -151,9 +151,8 @@ struct control_probed {
 static_assert(sizeof(struct control_probed) == 8, "layout");
 
 enum control_event {
-    CONTROL_EVENT_CREDENTIALS_REFUSED = 1, /* detail: uid, gid, pid */
-    CONTROL_EVENT_DESCRIPTOR_REFUSED,      /* detail: command, errno, enum vetting_reason */
-    CONTROL_EVENT_NEGOTIATED,              /* detail: none */
+    CONTROL_EVENT_DESCRIPTOR_REFUSED = 1, /* detail: command, errno, enum vetting_reason */
+    CONTROL_EVENT_NEGOTIATED,             /* detail: none */
 };
 
 struct control_report {

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+#
+# What the end-to-end tests and samples/demo.sh share: a device server, a virtual machine with the
+# guest of guest-init, commands run in that guest. To be sourced by bash with these set:
+#
+#   E2E_DIR         what provision.sh made
+#   E2E_SERVER      broker (default) or standalone
+#   E2E_BROKER      the vfu-broker program (for broker)
+#   E2E_DEVICE      the device program (for standalone)
+#   E2E_POLICY_DIR  where the policies are (for broker)
+#   E2E_TIMEOUT     seconds after which a wait has failed (default 300: emulation on a busy machine)
+#
+# Every wait is for a condition; the interval between two looks at it is not what a test waits for.
+
+set -euo pipefail
+
+E2E_SERVER=${E2E_SERVER:-broker}
+E2E_TIMEOUT=${E2E_TIMEOUT:-300}
+
+# Firmware, libraries and modules of the private QEMU; nothing of it from the machine.
+qemu=("$E2E_DIR/qemu/usr/lib64/ld-linux-x86-64.so.2" --inhibit-cache
+    --library-path "$E2E_DIR/qemu/usr/lib/x86_64-linux-gnu"
+    "$E2E_DIR/qemu/usr/bin/qemu-system-x86_64"
+    -L "$E2E_DIR/qemu/usr/share/qemu" -L "$E2E_DIR/qemu/usr/share/seabios")
+export QEMU_MODULE_DIR=$E2E_DIR/qemu/usr/lib/x86_64-linux-gnu/qemu
+
+work=            # scratch directory of this run
+server_pid=
+server_socket=
+server_log=
+vm_pid=
+vm_console=      # what the guest's kernel says
+
+say() { echo "-- $*"; }
+
+fail() {
+    echo "FAIL: $*" >&2
+    exit 1
+}
+
+# expect WHAT WANTED FOUND
+expect() {
+    [ "$2" = "$3" ] || fail "$1: wanted '$2', found '$3'"
+    say "$1: $3"
+}
+
+# wait_until WHAT COMMAND...: until COMMAND succeeds.
+wait_until() {
+    local what=$1 deadline=$((SECONDS + E2E_TIMEOUT))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "waited $E2E_TIMEOUT s for $what"
+        sleep 0.1
+    done
+}
+
+alive() { kill -0 "$1" 2>/dev/null; }
+gone() { ! alive "$1"; }
+
+# --- the run ---------------------------------------------------------------------------------------
+
+# Makes the scratch directory; whatever happens then, no process and no file of this run stays.
+# Sockets go to TMPDIR or /tmp, because the path of a socket has at most 107 characters.
+e2e_begin() {
+    work=$(mktemp -d "${TMPDIR:-/tmp}/vfu-e2e.XXXXXX")
+    server_socket=$work/device.sock
+    server_log=$work/server.log
+    vm_console=$work/console.log
+    trap e2e_end EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+e2e_end() {
+    local status=$?
+    trap - EXIT
+    [ -z "$vm_pid" ] || kill -KILL "$vm_pid" 2>/dev/null || true
+    [ -z "$server_pid" ] || kill -KILL "$server_pid" 2>/dev/null || true
+    wait
+    if [ "$status" -ne 0 ]; then
+        show_log "server" "$server_log"
+        show_log "QEMU" "$work/qemu.log"
+        show_log "guest console" "$vm_console"
+    fi
+    rm -rf "$work"
+    exit "$status"
+}
+
+show_log() {
+    [ -s "$2" ] || return 0
+    echo "--- $1, last lines:" >&2
+    tail -n 40 "$2" | tr -d '\r' >&2
+}
+
+# --- the server ------------------------------------------------------------------------------------
+
+# server_start POLICY [ARGUMENT...]: `vfu-broker --policy POLICY`, or standalone the device program
+# with the ARGUMENTs that the policy would give it.
+server_start() {
+    local policy=$1 command
+    shift
+    case $E2E_SERVER in
+    broker) command=("$E2E_BROKER" --policy "$E2E_POLICY_DIR/$policy" --sock "$server_socket") ;;
+    standalone) command=("$E2E_DEVICE" "$@" "$server_socket") ;;
+    *) fail "E2E_SERVER is '$E2E_SERVER', not broker or standalone" ;;
+    esac
+    "${command[@]}" </dev/null 2>"$server_log" &
+    server_pid=$!
+    wait_until "the server to listen" server_listens
+    say "server: ${command[*]##*/} (pid $server_pid)"
+}
+
+# A listening UNIX socket has the flag 00010000 (__SO_ACCEPTCON).
+server_listens() {
+    alive "$server_pid" || fail "the server ended before it listened"
+    awk -v path="$server_socket" '$4 == "00010000" && $8 == path { found = 1 } END { exit !found }' \
+        /proc/net/unix
+}
+
+# Asks the server to end; it must do so with status 0 and take its socket with it.
+server_stop() {
+    local status=0
+    kill -TERM "$server_pid"
+    wait_until "the server to end after SIGTERM" gone "$server_pid"
+    wait "$server_pid" || status=$?
+    server_pid=
+    expect "exit status of the server" 0 "$status"
+    [ ! -e "$server_socket" ] || fail "the server left its socket file behind"
+}
+
+# --- the virtual machine ---------------------------------------------------------------------------
+
+# Boots a guest with the server's device. Software emulation always: /dev/kvm may exist on a
+# virtual machine and still not run a stock kernel.
+vm_start() {
+    [ -z "$vm_pid" ] || fail "a virtual machine is running already"
+    rm -f "$work"/agent.{in,out}
+    mkfifo "$work"/agent.{in,out}
+    # Opened for both directions, so that neither the opening nor QEMU's end blocks this shell.
+    exec {agent_in}<>"$work/agent.in" {agent_out}<>"$work/agent.out"
+    "${qemu[@]}" -nodefaults -no-user-config -display none \
+        -accel tcg -cpu max -smp 1 -machine q35,memory-backend=ram \
+        -object memory-backend-memfd,id=ram,size=512M,share=on -m 512M \
+        -kernel "$E2E_DIR/guest/vmlinuz" -initrd "$E2E_DIR/guest/initramfs.gz" \
+        -append "console=ttyS0" \
+        -chardev file,id=console,path="$vm_console" -serial chardev:console \
+        -chardev pipe,id=agent,path="$work/agent" -serial chardev:agent \
+        -device '{"driver":"vfio-user-pci","socket":{"path":"'"$server_socket"'","type":"unix"}}' \
+        </dev/null >"$work/qemu.log" 2>&1 &
+    vm_pid=$!
+    vm_wait_ready
+}
+
+# One line from the guest's agent into agent_line.
+vm_read_line() {
+    local deadline=$((SECONDS + E2E_TIMEOUT)) part
+    agent_line=
+    until IFS= read -r -t 1 -u "$agent_out" part; do
+        agent_line+=$part
+        alive "$vm_pid" || fail "QEMU has ended"
+        [ "$SECONDS" -lt "$deadline" ] || fail "waited $E2E_TIMEOUT s for the guest"
+    done
+    agent_line+=$part
+}
+
+# After a start or a reboot: until the guest takes commands.
+vm_wait_ready() {
+    agent_line=
+    until [ "$agent_line" = "=ready" ]; do
+        vm_read_line
+    done
+}
+
+# vm_send COMMAND: without waiting for an answer (there is none to a reboot).
+vm_send() { printf '%s\n' "$1" >&"$agent_in"; }
+
+# vm_run COMMAND: runs one line of shell in the guest; vm_output has what it printed, and its exit
+# status is returned.
+vm_run() {
+    vm_output=
+    vm_send "$1"
+    vm_read_line
+    while [ "${agent_line:0:1}" = "|" ]; do
+        vm_output+=${vm_output:+$'\n'}${agent_line:1}
+        vm_read_line
+    done
+    [ "${agent_line:0:1}" = "=" ] || fail "unexpected line from the guest: $agent_line"
+    return "${agent_line:1}"
+}
+
+# vm_must COMMAND: as vm_run, and the command must succeed.
+vm_must() { vm_run "$1" || fail "in the guest: $1: $vm_output"; }
+
+# Ends QEMU as a crash would, with no chance to say good-bye to the device.
+vm_kill() {
+    kill -KILL "$vm_pid"
+    wait "$vm_pid" 2>/dev/null || true
+    vm_closed
+}
+
+# Powers the guest off; QEMU ends by itself.
+vm_power_off() {
+    local status=0
+    vm_send "poweroff -f"
+    wait_until "QEMU to end" gone "$vm_pid"
+    wait "$vm_pid" || status=$?
+    expect "exit status of QEMU" 0 "$status"
+    vm_closed
+}
+
+vm_closed() {
+    exec {agent_in}>&- {agent_out}>&-
+    vm_pid=
+}
+
+# --- the card in the guest -------------------------------------------------------------------------
+
+# The driver must have bound to the card: prints its address on the PCI bus.
+card_address() {
+    vm_must 'cd /sys/bus/pci/drivers/gpio-pci-idio-16 && ls -d 0000:*'
+    echo "$vm_output"
+}
+
+# card_export LINE...: gives the guest the GPIO lines OUT0-OUT15, IIN0-IIN15 in /sys/class/gpio.
+card_export() {
+    local line number
+    for line in "$@"; do
+        case $line in
+        OUT*) number=${line#OUT} ;;
+        IIN*) number=$((16 + ${line#IIN})) ;;
+        esac
+        vm_must "cd /sys/class/gpio; for chip in gpiochip*; do \
+grep -qx gpio-pci-idio-16 \$chip/label && base=\$(cat \$chip/base); done; \
+echo \$((base + $number)) >export; [ -e $line/value ]"
+    done
+}
