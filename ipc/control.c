@@ -51,8 +51,10 @@ static const struct rule rules[CONTROL_TYPE_MAX] = {
 
     [CONTROL_DEVICE]     = { "DEVICE", CONTROL_BROKER_END, STATE(IDLE), STATE(PREPARING),
                              0, 0, 1, 1, true },
-    [CONTROL_WAITING]    = { "WAITING", CONTROL_CHILD_END, STATE(PREPARING), STATE(ACCEPTING),
+    [CONTROL_WAITING]    = { "WAITING", CONTROL_CHILD_END, STATE(PREPARING), STATE(WAITING),
                              0, 0, 0, 0, true },
+    [CONTROL_LISTEN]     = { "LISTEN", CONTROL_BROKER_END, STATE(WAITING), STATE(ACCEPTING),
+                             0, 0, 1, 1, true },
     [CONTROL_CANDIDATE]  = { "CANDIDATE", CONTROL_CHILD_END, STATE(ACCEPTING), STATE(JUDGING),
                              sizeof(struct control_candidate), 0, 0, 0, false },
     [CONTROL_VERDICT]    = { "VERDICT", CONTROL_BROKER_END, STATE(JUDGING), 0,
@@ -67,7 +69,8 @@ static const struct rule rules[CONTROL_TYPE_MAX] = {
                              STATE(ACCEPTING) | STATE(BUSY) | STATE(PROBING), 0,
                              sizeof(struct control_report), 0, 0, 0, false },
     [CONTROL_ENDED]      = { "ENDED", CONTROL_CHILD_END,
-                             STATE(PREPARING) | STATE(ACCEPTING) | STATE(BUSY) | STATE(PROBING),
+                             STATE(PREPARING) | STATE(WAITING) | STATE(ACCEPTING) | STATE(BUSY) |
+                                 STATE(PROBING),
                              STATE(OVER), sizeof(struct control_ended), 0, 0, 0, true },
     /* clang-format on */
 };

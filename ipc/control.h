@@ -19,8 +19,10 @@
  *   (verifies the process in /proc)
  *   DEVICE + its end of the device channel -------------> (jails itself)
  *                            REGION + memory -----------> one for each shared region
- *                            READY ---------------------> may accept clients now
+ *                            READY ---------------------> (waits for a client)
  *          <--------------------------------------------- WAITING
+ *   (verifies the gate)
+ *   LISTEN + the listening socket ----------------------> may accept clients now
  *          <--------------------------------------------- CANDIDATE (a client connected)
  *   VERDICT --------------------------------------------> admit it (else: REFUSED follows)
  *                                   <-------------------- CLIENT + the client's socket
@@ -68,7 +70,8 @@ enum control_type {
     CONTROL_DETACHED,   /* to gate: the device is done with this client */
     /* gate channel */
     CONTROL_DEVICE,     /* to gate; 1 fd: its end of the device channel */
-    CONTROL_WAITING,    /* to supervisor: jailed, device ready, accepting */
+    CONTROL_WAITING,    /* to supervisor: jailed, device ready */
+    CONTROL_LISTEN,     /* to gate; 1 fd: the listening socket */
     CONTROL_CANDIDATE,  /* to supervisor: a client has connected, with these credentials */
     CONTROL_VERDICT,    /* to gate: admit it or refuse it */
     CONTROL_REFUSED,    /* to supervisor: the refused client is closed, accepting again */
@@ -214,13 +217,14 @@ enum control_state {
     /* gate channel */
     CONTROL_STATE_IDLE = 1 << 8,      /* no device yet */
     CONTROL_STATE_PREPARING = 1 << 9, /* has the device channel */
-    CONTROL_STATE_ACCEPTING = 1 << 10,
-    CONTROL_STATE_JUDGING = 1 << 11,  /* CANDIDATE unanswered */
-    CONTROL_STATE_REFUSING = 1 << 12, /* closes a refused client */
-    CONTROL_STATE_BUSY = 1 << 13,     /* has a client */
-    CONTROL_STATE_PROBING = 1 << 14,  /* PROBE unanswered */
+    CONTROL_STATE_WAITING = 1 << 10,  /* for the listening socket */
+    CONTROL_STATE_ACCEPTING = 1 << 11,
+    CONTROL_STATE_JUDGING = 1 << 12,  /* CANDIDATE unanswered */
+    CONTROL_STATE_REFUSING = 1 << 13, /* closes a refused client */
+    CONTROL_STATE_BUSY = 1 << 14,     /* has a client */
+    CONTROL_STATE_PROBING = 1 << 15,  /* PROBE unanswered */
     /* both */
-    CONTROL_STATE_OVER = 1 << 15,
+    CONTROL_STATE_OVER = 1 << 16,
 };
 
 struct control_channel {

@@ -78,7 +78,7 @@ e2e_end() {
     trap - EXIT
     [ -z "$vm_pid" ] || kill -KILL "$vm_pid" 2>/dev/null || true
     [ -z "$server_pid" ] || kill -KILL "$server_pid" 2>/dev/null || true
-    wait
+    wait 2>/dev/null
     if [ "$status" -ne 0 ]; then
         show_log "server" "$server_log"
         show_log "QEMU" "$work/qemu.log"

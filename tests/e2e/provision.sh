@@ -48,7 +48,7 @@ mkdir -p "$work"/apt/{state/lists/partial,cache/archives/partial} "$work"/{debs,
 apt_private() {
     local tool=$1
     shift
-    "$tool" -qq -o Dir::State="$work/apt/state" -o Dir::State::status="$work/apt/status" \
+    "$tool" -q -o Dir::State="$work/apt/state" -o Dir::State::status="$work/apt/status" \
         -o Dir::Cache="$work/apt/cache" -o Dir::Etc::preferences=/dev/null \
         -o Dir::Etc::preferencesparts=/dev/null -o APT::Sandbox::User="$(id -un)" \
         -o APT::Install-Recommends=false -o Acquire::Languages=none -o Acquire::Retries=3 \
@@ -59,7 +59,7 @@ apt_private() {
 apt_e2e() {
     local tool=$1
     shift
-    apt_private "$tool" -o Dir::Etc::sourcelist="$work/apt/e2e.sources" \
+    apt_private "$tool" -qq -o Dir::Etc::sourcelist="$work/apt/e2e.sources" \
         -o Dir::Etc::sourceparts=/dev/null "$@"
 }
 
