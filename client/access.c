@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Reading and writing regions, in pieces of at most what the server takes in one message. */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+static uint32_t piece_size(const struct client *client, size_t left)
+{
+    uint64_t limit = client->server.max_data_xfer_size;
+
+    if (limit > VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE) {
+        limit = VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE;
+    }
+    return (uint32_t)(left < limit ? left : limit);
+}
+
+static int read_piece(struct client *client, const struct vfio_user_region_access *access,
+                      void *buffer)
+{
+    const struct client_request request = {
+        .command = VFIO_USER_REGION_READ,
+        .head = access,
+        .head_size = sizeof(*access),
+    };
+    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    struct vfio_user_region_access answer;
+    int result = client_command(client, &request, &reply);
+
+    if (result != 0) {
+        return result;
+    }
+    if (reply.size != sizeof(answer) + access->count) {
+        return -EPROTO;
+    }
+    memcpy(&answer, reply.payload, sizeof(answer));
+    if (answer.count != access->count) {
+        return -EPROTO;
+    }
+    memcpy(buffer, reply.payload + sizeof(answer), access->count);
+    return 0;
+}
+
+int client_region_read(struct client *client, uint32_t region, uint64_t offset, void *buffer,
+                       size_t count)
+{
+    uint8_t *at = buffer;
+
+    while (count > 0) {
+        const struct vfio_user_region_access access = {
+            .offset = offset,
+            .region = region,
+            .count = piece_size(client, count),
+        };
+        int result = read_piece(client, &access, at);
+
+        if (result != 0) {
+            return result;
+        }
+        at += access.count;
+        offset += access.count;
+        count -= access.count;
+    }
+    return 0;
+}
+
+static int write_piece(struct client *client, const struct client_request *request, uint32_t count,
+                       bool posted)
+{
+    struct vfio_user_region_access answer;
+    int result;
+
+    if (posted) {
+        return client_post(client, request);
+    }
+    result = client_command_fixed(client, request, &answer, sizeof(answer));
+    return result == 0 && answer.count != count ? -EPROTO : result;
+}
+
+static int write_region(struct client *client, uint32_t region, uint64_t offset, const void *buffer,
+                        size_t count, bool posted)
+{
+    const uint8_t *at = buffer;
+
+    while (count > 0) {
+        const struct vfio_user_region_access access = {
+            .offset = offset,
+            .region = region,
+            .count = piece_size(client, count),
+        };
+        const struct client_request request = {
+            .command = VFIO_USER_REGION_WRITE,
+            .head = &access,
+            .head_size = sizeof(access),
+            .data = at,
+            .data_size = access.count,
+        };
+        int result = write_piece(client, &request, access.count, posted);
+
+        if (result != 0) {
+            return result;
+        }
+        at += access.count;
+        offset += access.count;
+        count -= access.count;
+    }
+    return 0;
+}
+
+int client_region_write(struct client *client, uint32_t region, uint64_t offset, const void *buffer,
+                        size_t count)
+{
+    return write_region(client, region, offset, buffer, count, false);
+}
+
+int client_region_post(struct client *client, uint32_t region, uint64_t offset, const void *buffer,
+                       size_t count)
+{
+    return write_region(client, region, offset, buffer, count, true);
+}
