@@ -2,21 +2,25 @@
 # shellcheck shell=bash
 #
 # What the end-to-end tests and samples/demo.sh share: a device server, a virtual machine with the
-# guest of guest-init, commands run in that guest. To be sourced by bash with these set:
+# guest of guest-init, commands run in that guest. To be sourced by bash; these may be set before:
 #
-#   E2E_DIR         what provision.sh made
-#   E2E_SERVER      broker (default) or standalone
-#   E2E_BROKER      the vfu-broker program (for broker)
-#   E2E_DEVICE      the device program (for standalone)
-#   E2E_POLICY_DIR  where the policies are (for broker)
-#   E2E_TIMEOUT     seconds after which a wait has failed (default 300: emulation on a busy machine)
+#   E2E_BUILD    the build directory (default: build beside the sources)
+#   E2E_DIR      where provision.sh keeps its things (default: e2e in the build directory)
+#   E2E_SERVER   broker (default): the device under vfu-broker; standalone: on its own
+#   E2E_TIMEOUT  seconds after which a wait has failed (default 300: emulation on a busy machine)
 #
 # Every wait is for a condition; the interval between two looks at it is not what a test waits for.
 
 set -euo pipefail
 
+e2e_sources=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+E2E_BUILD=${E2E_BUILD:-$e2e_sources/build}
+E2E_DIR=${E2E_DIR:-$E2E_BUILD/e2e}
 E2E_SERVER=${E2E_SERVER:-broker}
 E2E_TIMEOUT=${E2E_TIMEOUT:-300}
+
+broker=$E2E_BUILD/broker/vfu-broker
+device=$E2E_BUILD/samples/gpio-pci-idio-16
 
 # Firmware, libraries and modules of the private QEMU; nothing of it from the machine.
 qemu=("$E2E_DIR/qemu/usr/lib64/ld-linux-x86-64.so.2" --inhibit-cache
@@ -63,6 +67,7 @@ gone() { ! alive "$1"; }
 # Makes the scratch directory; whatever happens then, no process and no file of this run stays.
 # Sockets go to TMPDIR or /tmp, because the path of a socket has at most 107 characters.
 e2e_begin() {
+    "$e2e_sources/tests/e2e/provision.sh" "$E2E_DIR"
     work=$(mktemp -d "${TMPDIR:-/tmp}/vfu-e2e.XXXXXX")
     server_socket=$work/device.sock
     server_log=$work/server.log
@@ -102,8 +107,8 @@ server_start() {
     local policy=$1 command
     shift
     case $E2E_SERVER in
-    broker) command=("$E2E_BROKER" --policy "$E2E_POLICY_DIR/$policy" --sock "$server_socket") ;;
-    standalone) command=("$E2E_DEVICE" "$@" "$server_socket") ;;
+    broker) command=("$broker" --policy "$e2e_sources/policy/$policy" --sock "$server_socket") ;;
+    standalone) command=("$device" "$@" "$server_socket") ;;
     *) fail "E2E_SERVER is '$E2E_SERVER', not broker or standalone" ;;
     esac
     "${command[@]}" </dev/null 2>"$server_log" &
@@ -217,22 +222,48 @@ vm_closed() {
 
 # --- the card in the guest -------------------------------------------------------------------------
 
-# The driver must have bound to the card: prints its address on the PCI bus.
-card_address() {
-    vm_must 'cd /sys/bus/pci/drivers/gpio-pci-idio-16 && ls -d 0000:*'
-    echo "$vm_output"
+readonly card_driver=/sys/bus/pci/drivers/pci-idio-16
+
+# The card's address on the guest's PCI bus into card_address, once the driver has bound to it.
+card_find() {
+    vm_run "cd $card_driver && ls -d 0000:*" || fail "the guest's driver has not bound to the card"
+    card_address=$vm_output
+    say "pci-idio-16 is bound to $card_address"
 }
 
-# card_export LINE...: gives the guest the GPIO lines OUT0-OUT15, IIN0-IIN15 in /sys/class/gpio.
+# card_export LINE...: the GPIO lines OUT0-OUT15 and IIN0-IIN15 get their directories in
+# /sys/class/gpio.
 card_export() {
     local line number
     for line in "$@"; do
         case $line in
         OUT*) number=${line#OUT} ;;
         IIN*) number=$((16 + ${line#IIN})) ;;
+        *) fail "the card has no line $line" ;;
         esac
-        vm_must "cd /sys/class/gpio; for chip in gpiochip*; do \
-grep -qx gpio-pci-idio-16 \$chip/label && base=\$(cat \$chip/base); done; \
-echo \$((base + $number)) >export; [ -e $line/value ]"
+        vm_must "base=\$(cat $card_driver/0000:*/gpio/gpiochip*/base) && \
+echo \$((base + $number)) >/sys/class/gpio/export && [ -e /sys/class/gpio/$line/value ]"
     done
 }
+
+# card_read LINE [COUNT]: reads the line's value COUNT times, one register read each, into
+# vm_output, as words.
+card_read() {
+    vm_must "for i in \$(seq ${2:-1}); do \
+dd if=/sys/class/gpio/$1/value bs=16 count=1 2>/dev/null || exit; done"
+    vm_output=${vm_output//$'\n'/ }
+}
+
+# The interrupts of the card's inputs that the guest has counted, into card_interrupts.
+card_count_interrupts() {
+    vm_must "awk '\$3 == \"pci-idio-16\" { n += \$2 } END { print n + 0 }' /proc/interrupts"
+    card_interrupts=$vm_output
+}
+
+card_has_interrupted() {
+    card_count_interrupts
+    [ "$card_interrupts" -ge "$1" ]
+}
+
+# card_set LINE VALUE
+card_set() { vm_must "echo $2 >/sys/class/gpio/$1/value"; }

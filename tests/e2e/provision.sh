@@ -145,8 +145,9 @@ rm -rf "$dir/qemu" "$dir/guest"
 mv "$work/qemu" "$work/guest" "$dir/"
 rm -rf "$work"
 
+E2E_DIR=$dir
 # shellcheck source=tests/e2e/lib.sh
-E2E_DIR=$dir . "$here/lib.sh"
+. "$here/lib.sh"
 version=$("${qemu[@]}" --version | head -n 1)
 "${qemu[@]}" -device help | grep -q '"vfio-user-pci"' || die "$version has no vfio-user-pci device"
 echo "$recipe" >"$dir/recipe"
