@@ -29,6 +29,9 @@ qemu=("$E2E_DIR/qemu/usr/lib64/ld-linux-x86-64.so.2" --inhibit-cache
     -L "$E2E_DIR/qemu/usr/share/qemu" -L "$E2E_DIR/qemu/usr/share/seabios")
 export QEMU_MODULE_DIR=$E2E_DIR/qemu/usr/lib/x86_64-linux-gnu/qemu
 
+# Before a command: it ends with this shell, even where SIGKILL leaves that no time to clean up.
+with_us=(setpriv --pdeathsig KILL)
+
 work=            # scratch directory of this run
 server_pid=
 server_socket=
@@ -111,7 +114,7 @@ server_start() {
     standalone) command=("$device" "$@" "$server_socket") ;;
     *) fail "E2E_SERVER is '$E2E_SERVER', not broker or standalone" ;;
     esac
-    "${command[@]}" </dev/null 2>"$server_log" &
+    "${with_us[@]}" "${command[@]}" </dev/null 2>"$server_log" &
     server_pid=$!
     wait_until "the server to listen" server_listens
     say "server: ${command[*]##*/} (pid $server_pid)"
@@ -145,7 +148,7 @@ vm_start() {
     mkfifo "$work"/agent.{in,out}
     # Opened for both directions, so that neither the opening nor QEMU's end blocks this shell.
     exec {agent_in}<>"$work/agent.in" {agent_out}<>"$work/agent.out"
-    "${qemu[@]}" -nodefaults -no-user-config -display none \
+    "${with_us[@]}" "${qemu[@]}" -nodefaults -no-user-config -display none \
         -accel tcg -cpu max -smp 1 -machine q35,memory-backend=ram \
         -object memory-backend-memfd,id=ram,size=512M,share=on -m 512M \
         -kernel "$E2E_DIR/guest/vmlinuz" -initrd "$E2E_DIR/guest/initramfs.gz" \
