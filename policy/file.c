@@ -69,7 +69,7 @@ int policy_file_read(struct policy_report *report, char **text)
         return policy_report_failure(report, "cannot be opened", errno);
 
     char *buffer = malloc(POLICY_FILE_MAX + 2);
-    int result = buffer ? check_kind(report, fd) : policy_report_failure(report, "read", ENOMEM);
+    int result = buffer ? check_kind(report, fd) : policy_report_no_memory(report);
     if (result == 0)
         result = read_text(report, fd, buffer);
     close(fd);

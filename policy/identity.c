@@ -177,35 +177,52 @@ int policy_read_groups(struct policy_report *report, const struct policy_key *ke
 }
 
 /* The group that the user logs in with; for a number without an account, the same number. */
-static gid_t primary_group(uid_t uid)
+static int find_primary_group(struct policy_report *report, uid_t uid, gid_t *gid)
 {
+    errno = 0;
     const struct passwd *entry = getpwuid(uid);
+    int result = entry ? 0 : lookup_error(errno);
 
-    return entry ? entry->pw_gid : uid;
+    if (result < 0)
+        return policy_report_failure(report, "the user's group cannot be looked up", -result);
+    *gid = entry ? entry->pw_gid : uid;
+    return 0;
+}
+
+static int read_other_user(struct policy_report *report, struct json_object *value,
+                           struct policy *policy)
+{
+    int result = read_id(report, &users, value, &policy->jail_uid);
+
+    if (result == 0)
+        result = find_primary_group(report, policy->jail_uid, &policy->jail_gid);
+    if (result == 0 && (policy->jail_uid == 0 || policy->jail_gid == 0))
+        return policy_report_found(report, value,
+                                   "wanted a user that is neither root nor in root's group");
+    return result;
+}
+
+/* An ordinary user has no right to give a process another identity. */
+static int read_own_user(struct policy_report *report, struct json_object *value,
+                         struct policy *policy)
+{
+    int result = report->by_default ? 0 : read_id(report, &users, value, &policy->jail_uid);
+
+    if (result < 0)
+        return result;
+    if (!report->by_default && policy->jail_uid != geteuid())
+        return policy_report_found(report, value,
+                                   "wanted %u or no such key: only root can have another user",
+                                   (unsigned)geteuid());
+    policy->jail_uid = geteuid();
+    policy->jail_gid = getegid();
+    return 0;
 }
 
 int policy_read_jail_user(struct policy_report *report, const struct policy_key *key,
                           struct json_object *value, void *target)
 {
-    struct policy *policy = target;
-    bool own = geteuid() != 0;
-
-    if (own && report->by_default) {
-        policy->jail_uid = geteuid();
-        policy->jail_gid = getegid();
-        return 0;
-    }
-    int result = read_id(report, &users, value, &policy->jail_uid);
-    if (result < 0)
-        return result;
-    if (own && policy->jail_uid != geteuid())
-        return policy_report_found(report, value,
-                                   "wanted %u or no such key: only root can have another user",
-                                   (unsigned)geteuid());
-    policy->jail_gid = own ? getegid() : primary_group(policy->jail_uid);
-    if (policy->jail_uid == 0 || (!own && policy->jail_gid == 0))
-        return policy_report_found(report, value,
-                                   "wanted a user that is neither root nor in its "
-                                   "group");
-    return 0;
+    if (geteuid() == 0)
+        return read_other_user(report, value, target);
+    return read_own_user(report, value, target);
 }

@@ -155,7 +155,7 @@ static const struct policy_key root_keys[] = {
     { "client", POLICY_KEY_OBJECT, "{}", .keys = client_keys },
     { "dma", POLICY_KEY_OBJECT, "{}", .keys = dma_keys },
     { "irqs", POLICY_KEY_OBJECT, "{}", .keys = irq_keys },
-    { "resources", POLICY_KEY_RESOURCES, "[]", .keys = resource_keys, .unique = true },
+    { "resources", POLICY_KEY_RESOURCES, "[]", .keys = resource_keys },
     { "jail", POLICY_KEY_OBJECT, "{}", .keys = jail_keys },
     { "restart", POLICY_KEY_OBJECT, "{}", .keys = restart_keys },
     { "start_seconds", SECONDS(start_seconds, "10") },

@@ -87,7 +87,7 @@ int policy_read_strings(struct policy_report *report, const struct policy_key *k
     size_t count = json_object_array_length(value);
     char **strings = allocate_strings(key, target, count);
     if (!strings)
-        return policy_report_failure(report, "read", ENOMEM);
+        return policy_report_no_memory(report);
     for (size_t i = 0; i < count && result == 0; i++) {
         size_t mark = policy_report_enter_item(report, i);
         result =
@@ -105,7 +105,7 @@ static int read_variable(struct policy_report *report, const struct policy_key *
 
     if (result == 0 && asprintf(variable, "%s=%s", name, json_object_get_string(value)) < 0) {
         *variable = NULL;
-        result = policy_report_failure(report, "read", ENOMEM);
+        result = policy_report_no_memory(report);
     }
     policy_report_leave(report, mark);
     return result;
@@ -123,7 +123,7 @@ int policy_read_environment(struct policy_report *report, const struct policy_ke
 
     char **variables = allocate_strings(key, target, count);
     if (!variables)
-        return policy_report_failure(report, "read", ENOMEM);
+        return policy_report_no_memory(report);
     int result = 0;
     json_object_object_foreach(value, name, text)
     {
@@ -159,7 +159,7 @@ int policy_read_resources(struct policy_report *report, const struct policy_key 
     size_t count = json_object_array_length(value);
     policy->resources = calloc(count ? count : 1, sizeof(*policy->resources));
     if (!policy->resources)
-        return policy_report_failure(report, "read", ENOMEM);
+        return policy_report_no_memory(report);
     policy->resource_count = count;
     for (size_t i = 0; i < count && result == 0; i++) {
         size_t mark = policy_report_enter_item(report, i);

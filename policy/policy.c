@@ -67,7 +67,7 @@ struct policy *policy_load(const char *path, char *error, size_t error_size)
     if (policy && (policy->file = strdup(path)))
         result = load(&report, policy);
     else
-        result = policy_report_failure(&report, "read", ENOMEM);
+        result = policy_report_no_memory(&report);
     if (result < 0) {
         policy_free(policy);
         errno = -result;

@@ -49,7 +49,7 @@ static int read_default(struct policy_report *report, const struct policy_key *k
 
     struct json_object *value = json_tokener_parse(key->fallback);
     if (!value)
-        return policy_report_failure(report, "read", ENOMEM);
+        return policy_report_no_memory(report);
     int result = policy_read_key(report, key, value, target);
     json_object_put(value);
     return result;

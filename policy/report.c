@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FOUND_MAX 60
+
 static size_t __attribute__((format(printf, 2, 3)))
 append(struct policy_report *report, const char *format, ...)
 {
@@ -24,7 +26,7 @@ append(struct policy_report *report, const char *format, ...)
 
 size_t policy_report_enter(struct policy_report *report, const char *member)
 {
-    return append(report, "%s%s", report->key_length ? "." : "", member);
+    return append(report, "%s%s", report->key_length ? "." : "", *member ? member : "\"\"");
 }
 
 size_t policy_report_enter_item(struct policy_report *report, size_t index)
@@ -72,6 +74,19 @@ int policy_report_wrong(struct policy_report *report, const char *format, ...)
     return -EINVAL;
 }
 
+/* In bytes; does not cut a character. */
+static int length_shown(const char *text)
+{
+    size_t length = strlen(text);
+
+    if (length <= FOUND_MAX)
+        return (int)length;
+    length = FOUND_MAX;
+    while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
+        length--;
+    return (int)length;
+}
+
 /* As it stands in the file, but short. */
 static void describe(const struct policy_report *report, struct json_object *value, char *text,
                      size_t size)
@@ -91,7 +106,8 @@ static void describe(const struct policy_report *report, struct json_object *val
                                                          JSON_C_TO_STRING_NOSLASHESCAPE);
         if (!json)
             json = "what is too large";
-        snprintf(text, size, "found %.60s%s%s, ", json, strlen(json) > 60 ? "..." : "", standard);
+        snprintf(text, size, "found %.*s%s%s, ", length_shown(json), json,
+                 strlen(json) > FOUND_MAX ? "..." : "", standard);
     }
 }
 
@@ -112,4 +128,9 @@ int policy_report_failure(struct policy_report *report, const char *what, int er
 {
     policy_report_wrong(report, "%s: %s", what, strerror(error));
     return -error;
+}
+
+int policy_report_no_memory(struct policy_report *report)
+{
+    return policy_report_failure(report, "cannot be read", ENOMEM);
 }

@@ -37,3 +37,4 @@ int policy_report_found(struct policy_report *report, struct json_object *value,
 
 /* The same for what is not the policy's fault. Returns -@error. */
 int policy_report_failure(struct policy_report *report, const char *what, int error);
+int policy_report_no_memory(struct policy_report *report);

@@ -53,7 +53,7 @@ int policy_check_variable(struct policy_report *report, const struct policy_key 
     int bad = matches(key->forbidden, name);
 
     if (good < 0 || bad < 0)
-        return policy_report_failure(report, "read", ENOMEM);
+        return policy_report_no_memory(report);
     if (!good)
         return policy_report_wrong(report, "found a name that is no variable's, wanted letters, "
                                            "digits and '_'");
@@ -69,7 +69,7 @@ static int check_pattern(struct policy_report *report, const struct policy_key *
     int good = key->pattern ? matches(key->pattern, json_object_get_string(value)) : 1;
 
     if (good < 0)
-        return policy_report_failure(report, "read", ENOMEM);
+        return policy_report_no_memory(report);
     if (!good)
         return policy_report_found(report, value, "wanted %s", key->wanted);
     return 0;
@@ -87,7 +87,7 @@ int policy_read_string(struct policy_report *report, const struct policy_key *ke
 
     char *copy = strdup(json_object_get_string(value));
     if (!copy)
-        return policy_report_failure(report, "read", ENOMEM);
+        return policy_report_no_memory(report);
     *(char **)((char *)target + key->offset) = copy;
     return 0;
 }

@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <json-c/json_tokener.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH 8 /* the policy's own depth is 4 */
+#define MAX_DEPTH 8 /* a policy needs 3 */
 
 /* An object or list that the scan is inside of. */
 struct level {
@@ -18,7 +17,7 @@ struct level {
 
 struct scan {
     struct policy_report *report;
-    struct level levels[MAX_DEPTH + 1];
+    struct level levels[MAX_DEPTH];
     size_t depth;
     bool key_is_next;
 };
@@ -44,7 +43,7 @@ static int parse_strictly(struct policy_report *report, const char *text, struct
 {
     struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
     if (!tokener)
-        return policy_report_failure(report, "read", ENOMEM);
+        return policy_report_no_memory(report);
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 
     /* With the NUL, which tells the tokener that nothing follows. */
@@ -64,12 +63,13 @@ static int push(struct scan *scan, bool object)
     struct level *level = &scan->levels[scan->depth];
 
     if (scan->depth == MAX_DEPTH) /* the tokener has refused it already */
-        return policy_report_wrong(scan->report, "nesting too deep");
+        return policy_report_wrong(scan->report, "found deeper nesting, wanted at most %d levels",
+                                   MAX_DEPTH);
     *level = (struct level){ .mark = scan->report->key_length };
     if (object) {
         level->seen = json_object_new_object();
         if (!level->seen)
-            return policy_report_failure(scan->report, "read", ENOMEM);
+            return policy_report_no_memory(scan->report);
     } else {
         policy_report_enter_item(scan->report, 0);
     }
@@ -105,7 +105,7 @@ static int check_new_key(struct scan *scan, const char *key)
     if (json_object_object_get_ex(level->seen, key, NULL))
         return policy_report_wrong(scan->report, "found twice, wanted once");
     if (json_object_object_add(level->seen, key, NULL) < 0)
-        return policy_report_failure(scan->report, "read", ENOMEM);
+        return policy_report_no_memory(scan->report);
     return 0;
 }
 
@@ -115,7 +115,7 @@ static int scan_key(struct scan *scan, const char *quoted, size_t length)
     char *copy = strndup(quoted, length);
     struct json_object *key = copy ? json_tokener_parse(copy) : NULL;
     int result = key ? check_new_key(scan, json_object_get_string(key))
-                     : policy_report_failure(scan->report, "read", ENOMEM);
+                     : policy_report_no_memory(scan->report);
 
     json_object_put(key);
     free(copy);

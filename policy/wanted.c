@@ -98,7 +98,7 @@ struct policy_wanted policy_wanted(const struct policy_key *key)
         add(&wanted, "%s", key->wanted);
         break;
     default:
-        add(&wanted, "a list of at most %d", POLICY_MAX_LIST);
+        add(&wanted, "a list of at most %d items", POLICY_MAX_LIST);
     }
     return wanted;
 }
