@@ -45,7 +45,7 @@ static volatile sig_atomic_t stop;
 
 static uint8_t toggling_output_read(struct gpio_device *gpio)
 {
-    uint8_t level = gpio->reads / READS_PER_LEVEL;
+    bool level = gpio->reads >= READS_PER_LEVEL;
 
     gpio->reads = (gpio->reads + 1) % (2 * READS_PER_LEVEL);
     return level;
@@ -101,10 +101,12 @@ static ssize_t registers_access(vfu_ctx_t *ctx, char *buf, size_t count, loff_t 
     struct gpio_device *gpio = vfu_get_private(ctx);
 
     for (size_t i = 0; i < count; i++) {
+        unsigned at = (unsigned)offset + (unsigned)i;
+
         if (is_write) {
-            register_write(gpio, (unsigned)offset + i, (uint8_t)buf[i]);
+            register_write(gpio, at, (uint8_t)buf[i]);
         } else {
-            buf[i] = (char)register_read(gpio, (unsigned)offset + i);
+            buf[i] = (char)register_read(gpio, at);
         }
     }
     interrupt_update(ctx, gpio);
@@ -173,17 +175,19 @@ static void catch_signals(void)
     sigaction(SIGALRM, &action, NULL);
 }
 
-/* Is it the client's doing that vfu_attach_ctx() failed? Then the next one may do better. */
-static bool client_failed_to_attach(int error)
+/*
+ * Whether the next vfu_attach_ctx() would fail with this too. All others are about one client,
+ * which may have sent anything: the next one may do better.
+ */
+static bool is_lasting(int error)
 {
     switch (error) {
-    case EINVAL:
-    case ENOMSG:
-    case EFAULT:
-    case EPIPE:
-    case ECONNRESET:
-    case ECONNABORTED:
-    case ETIMEDOUT:
+    case EBADF:
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOTSOCK:
+    case ESHUTDOWN: /* the broker has gone */
         return true;
     default:
         return false;
@@ -195,11 +199,11 @@ static int serve(vfu_ctx_t *ctx)
 {
     while (!stop) {
         if (vfu_attach_ctx(ctx) < 0) {
-            if (errno == EINTR || client_failed_to_attach(errno)) {
-                continue;
+            if (is_lasting(errno)) {
+                vfu_log(ctx, LOG_ERR, "cannot take a client: %m");
+                return EXIT_FAILURE;
             }
-            vfu_log(ctx, LOG_ERR, "cannot take a client: %m");
-            return EXIT_FAILURE;
+            continue;
         }
         while (vfu_run_ctx(ctx) >= 0 || (errno == EINTR && !stop)) {
         }

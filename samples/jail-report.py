@@ -78,6 +78,18 @@ def policy_value(policy, *keys, default):
     return policy or default
 
 
+def jail_ids(policy):
+    """As the broker takes jail.user: a number without an account is its own group."""
+    user = policy_value(policy, "jail", "user", default="nobody")
+    if not isinstance(user, int):
+        entry = pwd.getpwnam(user)
+        return entry.pw_uid, entry.pw_gid
+    try:
+        return user, pwd.getpwuid(user).pw_gid
+    except KeyError:
+        return user, user
+
+
 def report_privileges(report, device, broker, policy):
     for name in CAPABILITY_SETS:
         report.equal(name, device.status.get(name, "missing"), "0" * 16)
@@ -89,16 +101,12 @@ def report_privileges(report, device, broker, policy):
     report.line("Seccomp_filters", filters, None if enough else f"at least {MIN_FILTERS}")
 
     # An unprivileged broker can only give away what it has: its own ids.
-    broker_uid = broker.status["Uid"].split()[0]
-    if broker_uid == "0":
-        user = policy_value(policy, "jail", "user", default="nobody")
-        entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
-        uid, gid = str(entry.pw_uid), str(entry.pw_gid)
+    uid, gid = int(broker.status["Uid"].split()[0]), int(broker.status["Gid"].split()[0])
+    if uid == 0:
+        uid, gid = jail_ids(policy)
         report.equal("Groups", device.status.get("Groups", "missing"), "")
-    else:
-        uid, gid = broker_uid, broker.status["Gid"].split()[0]
-    report.equal("Uid", " ".join(device.status["Uid"].split()), " ".join([uid] * 4))
-    report.equal("Gid", " ".join(device.status["Gid"].split()), " ".join([gid] * 4))
+    report.equal("Uid", " ".join(device.status["Uid"].split()), " ".join([str(uid)] * 4))
+    report.equal("Gid", " ".join(device.status["Gid"].split()), " ".join([str(gid)] * 4))
 
 
 def report_namespaces(report, device, broker, policy):

@@ -39,11 +39,11 @@ uint8_t pci_idio_16_read(struct pci_idio_16 *card, unsigned offset)
     case OUTPUTS_0_7:
         return (uint8_t)card->outputs;
     case OUTPUTS_8_15:
-        return card->outputs >> 8;
+        return (uint8_t)(card->outputs >> 8);
     case INPUTS_0_7:
         return (uint8_t)inputs(card);
     case INPUTS_8_15:
-        return inputs(card) >> 8;
+        return (uint8_t)(inputs(card) >> 8);
     case INTERRUPT:
         card->interrupt_enabled = true;
         return 0;
