@@ -48,7 +48,7 @@ int policy_read_set(struct policy_report *report, const struct policy_key *key,
     if (result < 0)
         return result;
     if (json_object_array_length(value) < key->min)
-        return policy_report_found(report, value, "wanted at least one of %s",
+        return policy_report_found(report, value, "wanted at least %s",
                                    policy_wanted_choices(key->choices).text);
 
     for (size_t i = 0; i < json_object_array_length(value) && result == 0; i++) {
