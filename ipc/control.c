@@ -28,8 +28,10 @@ static const struct rule rules[CONTROL_TYPE_MAX] = {
     /* clang-format off */
     [CONTROL_SEAL]       = { "SEAL", CONTROL_BROKER_END, STATE(START), STATE(SEALING),
                              sizeof(struct control_seal), CONTROL_TAIL_MAX, 0, 0, true },
-    [CONTROL_SEALED]     = { "SEALED", CONTROL_CHILD_END, STATE(SEALING), STATE(SEALED),
+    [CONTROL_NOTIFY]     = { "NOTIFY", CONTROL_CHILD_END, STATE(SEALING), STATE(FILTERED),
                              0, 0, 1, 1, true },
+    [CONTROL_SEALED]     = { "SEALED", CONTROL_CHILD_END, STATE(FILTERED), STATE(SEALED),
+                             0, 0, 0, 0, true },
     [CONTROL_REGION]     = { "REGION", CONTROL_CHILD_END, STATE(SEALED), 0,
                              sizeof(struct control_region), 0, 1, 1, false },
     [CONTROL_READY]      = { "READY", CONTROL_CHILD_END, STATE(SEALED), STATE(READY),

@@ -3,7 +3,7 @@
  * The control channels inside the broker: SOCK_SEQPACKET pairs on which each message is one
  * datagram of a fixed layout, with at most one variable tail of bytes.
  *
- *   device channel   the device process  <->  the supervisor up to SEALED, from then on its gate
+ *   device channel   the device process  <->  the supervisor up to SEALED, then on its gate
  *   gate channel     the gate            <->  the supervisor
  *
  * A table (control.c) says which message may come from which side in which state of the channel.
@@ -15,7 +15,8 @@
  *
  *   supervisor               device process               gate
  *   SEAL   ----------------> (inherits the channel)
- *          <---------------- SEALED + listener
+ *          <---------------- NOTIFY + listener (filter loaded)
+ *          <---------------- SEALED (its own copy of the listener is closed)
  *   (verifies the process in /proc)
  *   DEVICE + its end of the device channel -------------> (jails itself)
  *                            REGION + memory -----------> one for each shared region
@@ -58,7 +59,8 @@
 enum control_type {
     /* device channel */
     CONTROL_SEAL = 1,   /* to device: limits; tail: the final filter, struct sock_filter[] */
-    CONTROL_SEALED,     /* to supervisor: filter loaded; 1 fd: its notification listener */
+    CONTROL_NOTIFY,     /* to supervisor: filter loaded; 1 fd: its notification listener */
+    CONTROL_SEALED,     /* to supervisor: listener closed, nothing left to give up: verify me */
     CONTROL_REGION,     /* to gate: memory that a region shares with clients; 1 fd */
     CONTROL_READY,      /* to gate: all regions declared, give me a client */
     CONTROL_CLIENT,     /* to device; 1 fd: the client's socket, non-blocking */
@@ -69,28 +71,28 @@ enum control_type {
     CONTROL_NEGOTIATED, /* to gate: VERSION succeeded */
     CONTROL_DETACHED,   /* to gate: the device is done with this client */
     /* gate channel */
-    CONTROL_DEVICE,     /* to gate; 1 fd: its end of the device channel */
-    CONTROL_WAITING,    /* to supervisor: jailed, device ready */
-    CONTROL_LISTEN,     /* to gate; 1 fd: the listening socket */
-    CONTROL_CANDIDATE,  /* to supervisor: a client has connected, with these credentials */
-    CONTROL_VERDICT,    /* to gate: admit it or refuse it */
-    CONTROL_REFUSED,    /* to supervisor: the refused client is closed, accepting again */
-    CONTROL_PROBE,      /* to gate: is your client still there? */
-    CONTROL_PROBED,     /* to supervisor */
-    CONTROL_REPORT,     /* to supervisor: something for the log */
-    CONTROL_ENDED,      /* to supervisor: the session is over */
+    CONTROL_DEVICE,    /* to gate; 1 fd: its end of the device channel */
+    CONTROL_WAITING,   /* to supervisor: jailed, device ready */
+    CONTROL_LISTEN,    /* to gate; 1 fd: the listening socket */
+    CONTROL_CANDIDATE, /* to supervisor: a client has connected, with these credentials */
+    CONTROL_VERDICT,   /* to gate: admit it or refuse it */
+    CONTROL_REFUSED,   /* to supervisor: the refused client is closed, accepting again */
+    CONTROL_PROBE,     /* to gate: is your client still there? */
+    CONTROL_PROBED,    /* to supervisor */
+    CONTROL_REPORT,    /* to supervisor: something for the log */
+    CONTROL_ENDED,     /* to supervisor: the session is over */
     CONTROL_TYPE_MAX
 };
 
 /* What a descriptor is, found out by vetting, whatever the message says. */
 enum descriptor_kind {
-    DESCRIPTOR_MEMORY = 1,  /* memfd, tmpfs or hugetlbfs file */
+    DESCRIPTOR_MEMORY = 1, /* memfd, tmpfs or hugetlbfs file */
     DESCRIPTOR_EVENTFD = 2,
     DESCRIPTOR_WITHHELD = 3 /* memory that the policy keeps from the device: nothing is passed */
 };
 
 struct control_seal {
-    uint32_t version;     /* CONTROL_VERSION */
+    uint32_t version;      /* CONTROL_VERSION */
     uint32_t filter_count; /* instructions in the tail */
     uint64_t dma_max_bytes;
     uint32_t dma_max_regions;
@@ -165,12 +167,12 @@ struct control_report {
 static_assert(sizeof(struct control_report) == 16, "layout");
 
 enum control_end {
-    CONTROL_END_CLIENT_GONE = 1,    /* the device said DETACHED, or the client hung up */
-    CONTROL_END_HANDSHAKE_TIMEOUT,  /* no VERSION within client.handshake_seconds */
-    CONTROL_END_DEVICE_GONE,        /* the device channel closed */
-    CONTROL_END_DEVICE_PROTOCOL,    /* the device broke the rules of the channel */
-    CONTROL_END_CLIENT_PROTOCOL,    /* the client broke the stream: out-of-band data, ETOOMANYREFS */
-    CONTROL_END_ERROR,              /* detail: errno */
+    CONTROL_END_CLIENT_GONE = 1,   /* the device said DETACHED, or the client hung up */
+    CONTROL_END_HANDSHAKE_TIMEOUT, /* no VERSION within client.handshake_seconds */
+    CONTROL_END_DEVICE_GONE,       /* the device channel closed */
+    CONTROL_END_DEVICE_PROTOCOL,   /* the device broke the rules of the channel */
+    CONTROL_END_CLIENT_PROTOCOL,   /* the client broke the stream: out-of-band data, ETOOMANYREFS */
+    CONTROL_END_ERROR,             /* detail: errno */
 };
 
 struct control_ended {
@@ -207,13 +209,14 @@ enum control_role {
 /* States, a bit each, so that the table can name sets of them. */
 enum control_state {
     /* device channel */
-    CONTROL_STATE_START = 1 << 0,   /* spawned, SEAL not sent */
-    CONTROL_STATE_SEALING = 1 << 1, /* SEAL sent */
-    CONTROL_STATE_SEALED = 1 << 2,  /* declares regions */
-    CONTROL_STATE_READY = 1 << 3,   /* waits for a client */
-    CONTROL_STATE_SERVING = 1 << 4, /* has one */
-    CONTROL_STATE_TAKING = 1 << 5,  /* TAKE unanswered */
-    CONTROL_STATE_SENDING = 1 << 6, /* SEND unanswered */
+    CONTROL_STATE_START = 1 << 0,    /* spawned, SEAL not sent */
+    CONTROL_STATE_SEALING = 1 << 1,  /* SEAL sent */
+    CONTROL_STATE_FILTERED = 1 << 2, /* NOTIFY sent */
+    CONTROL_STATE_SEALED = 1 << 3,   /* declares regions */
+    CONTROL_STATE_READY = 1 << 4,    /* waits for a client */
+    CONTROL_STATE_SERVING = 1 << 5,  /* has one */
+    CONTROL_STATE_TAKING = 1 << 6,   /* TAKE unanswered */
+    CONTROL_STATE_SENDING = 1 << 7,  /* SEND unanswered */
     /* gate channel */
     CONTROL_STATE_IDLE = 1 << 8,      /* no device yet */
     CONTROL_STATE_PREPARING = 1 << 9, /* has the device channel */

@@ -139,8 +139,8 @@ static int receive_rest(struct frame *frame, const struct frame_source *source)
 int frame_receive(struct frame *frame, const struct frame_source *source)
 {
     while (frame->have < HEADER_SIZE || frame->have < frame_header(frame)->msg_size) {
-        int progress = frame->have == 0 ? receive_first(frame, source)
-                                        : receive_rest(frame, source);
+        int progress =
+            frame->have == 0 ? receive_first(frame, source) : receive_rest(frame, source);
 
         if (progress <= 0) {
             return progress == 0 ? FRAME_PARTIAL : progress;

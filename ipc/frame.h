@@ -32,16 +32,15 @@ struct frame_source {
      * Receives 1 to @size bytes without blocking, with what descriptors come with them.
      * @command is 0 where the header is not complete. As socket_receive().
      */
-    ssize_t (*take)(void *opaque, uint16_t command, void *buffer, size_t size,
-                    struct fd_list *fds);
+    ssize_t (*take)(void *opaque, uint16_t command, void *buffer, size_t size, struct fd_list *fds);
     void *opaque;
 };
 
 struct frame {
-    uint8_t *data;    /* the message, header first; 16-byte aligned */
-    size_t have;      /* bytes of it received */
-    size_t capacity;  /* bytes allocated at @data */
-    size_t max_size;  /* largest message accepted, header included */
+    uint8_t *data;      /* the message, header first; 16-byte aligned */
+    size_t have;        /* bytes of it received */
+    size_t capacity;    /* bytes allocated at @data */
+    size_t max_size;    /* largest message accepted, header included */
     struct fd_list fds; /* what came with it, owned */
 };
 

@@ -77,8 +77,7 @@ ssize_t socket_receive(int sock, void *buffer, size_t size, int flags, struct fd
     return n;
 }
 
-ssize_t socket_send(int sock, const void *buffer, size_t size, int flags,
-                    const struct fd_list *fds)
+ssize_t socket_send(int sock, const void *buffer, size_t size, int flags, const struct fd_list *fds)
 {
     union control_buffer control;
     struct iovec iov = { .iov_base = (void *)buffer, .iov_len = size };

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "broker/filter.h"
+
+#include "broker/filter_rules.h"
+#include "ipc/fd.h"
+
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+/* Namespaces that clone(2) could make; its other flags are a thread's or a fork's. */
+#define CLONE_NAMESPACES                                                                           \
+    (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |     \
+     CLONE_NEWCGROUP)
+
+static void release(scmp_filter_ctx *ctx)
+{
+    seccomp_release(*ctx);
+}
+
+#define AUTO_FILTER_CTX __attribute__((cleanup(release))) scmp_filter_ctx
+
+/* A context for the native architecture alone: any other one, and x32, is killed outright. */
+static scmp_filter_ctx new_context(uint32_t default_action)
+{
+    scmp_filter_ctx ctx = seccomp_init(default_action);
+
+    if (ctx != NULL && (seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) < 0 ||
+                        seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2) < 0)) {
+        seccomp_release(ctx);
+        ctx = NULL;
+    }
+    return ctx;
+}
+
+/* libseccomp of Debian 12 exports to a descriptor only. */
+static int export(scmp_filter_ctx ctx, struct filter *filter)
+{
+    AUTO_FD fd = memfd_create("filter", MFD_CLOEXEC);
+    struct stat st;
+    int err;
+
+    if (fd < 0) {
+        return -errno;
+    }
+    err = seccomp_export_bpf(ctx, fd);
+    if (err < 0) {
+        return err;
+    }
+    if (fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    if (st.st_size == 0 || st.st_size > (off_t)(BPF_MAXINSNS * sizeof(*filter->code))) {
+        return -E2BIG;
+    }
+    filter->code = malloc((size_t)st.st_size);
+    if (filter->code == NULL) {
+        return -ENOMEM;
+    }
+    if (pread(fd, filter->code, (size_t)st.st_size, 0) != st.st_size) {
+        filter_free(filter);
+        return -EIO;
+    }
+    filter->count = (unsigned short)((size_t)st.st_size / sizeof(*filter->code));
+    return 0;
+}
+
+static int add_closable(scmp_filter_ctx ctx, int nr)
+{
+    for (unsigned bit = FILTER_FIRST_CLOSABLE_BIT; bit <= FILTER_LAST_CLOSABLE_BIT; bit++) {
+        scmp_datum_t mask = 1u << bit;
+        int err =
+            seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, mask, mask));
+
+        if (err < 0) {
+            return err;
+        }
+    }
+    return 0;
+}
+
+static int add_rule(scmp_filter_ctx ctx, const struct filter_rule *rule)
+{
+    int nr = seccomp_syscall_resolve_name(rule->syscall);
+
+    if (nr < 0) {
+        return 0; /* this architecture does not have it (newfstatat, ...) */
+    }
+    if (rule->match == FILTER_MATCH_CLOSABLE) {
+        return add_closable(ctx, nr);
+    }
+    return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, nr, rule->arg_count, rule->args);
+}
+
+/* A call that the policy lists is allowed with any arguments: its own rules would be idle. */
+static bool policy_lists(const struct policy *policy, const char *syscall)
+{
+    for (char **name = policy->jail_syscalls; name != NULL && *name != NULL; name++) {
+        if (strcmp(*name, syscall) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool start_denies(const char *syscall)
+{
+    for (size_t i = 0; i < filter_start_denied_count; i++) {
+        if (strcmp(filter_start_denied[i], syscall) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int add_policy_calls(scmp_filter_ctx ctx, const struct policy *policy, const char **unknown)
+{
+    for (char **name = policy->jail_syscalls; name != NULL && *name != NULL; name++) {
+        int nr = seccomp_syscall_resolve_name(*name);
+        int err;
+
+        if (nr < 0 || start_denies(*name)) {
+            *unknown = *name;
+            return -EINVAL;
+        }
+        err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 0);
+        if (err < 0) {
+            return err;
+        }
+    }
+    return 0;
+}
+
+int filter_compile_final(struct filter *filter, const struct policy *policy, const char **unknown)
+{
+    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_NOTIFY);
+    int err = ctx != NULL ? 0 : -EINVAL;
+
+    *unknown = NULL;
+    for (size_t i = 0; err == 0 && i < filter_final_rule_count; i++) {
+        if (!policy_lists(policy, filter_final_rules[i].syscall)) {
+            err = add_rule(ctx, &filter_final_rules[i]);
+        }
+    }
+    if (err == 0) {
+        err = add_policy_calls(ctx, policy, unknown);
+    }
+    return err == 0 ? export(ctx, filter) : err;
+}
+
+int filter_compile_start(struct filter *filter)
+{
+    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_ALLOW);
+    int err = ctx != NULL ? 0 : -EINVAL;
+
+    for (size_t i = 0; err == 0 && i < filter_start_denied_count; i++) {
+        int nr = seccomp_syscall_resolve_name(filter_start_denied[i]);
+
+        if (nr >= 0) {
+            err = seccomp_rule_add(ctx, SCMP_ACT_TRACE(0), nr, 0);
+        }
+    }
+    for (unsigned bit = 0; err == 0 && bit < 32; bit++) {
+        scmp_datum_t flag = 1u << bit;
+
+        if (CLONE_NAMESPACES & flag) {
+            err = seccomp_rule_add(ctx, SCMP_ACT_TRACE(0), SCMP_SYS(clone), 1,
+                                   SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
+        }
+    }
+    return err == 0 ? export(ctx, filter) : err;
+}
+
+int filter_compile_gate(struct filter *filter)
+{
+    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_KILL_PROCESS);
+    int err = ctx != NULL ? 0 : -EINVAL;
+
+    for (size_t i = 0; err == 0 && i < filter_gate_rule_count; i++) {
+        err = add_rule(ctx, &filter_gate_rules[i]);
+    }
+    return err == 0 ? export(ctx, filter) : err;
+}
+
+void filter_free(struct filter *filter)
+{
+    free(filter->code);
+    *filter = (struct filter){ .code = NULL };
+}
+
+void filter_describe_final(const struct policy *policy,
+                           void (*line)(const char *syscall, const char *condition,
+                                        const char *reason))
+{
+    for (size_t i = 0; i < filter_final_rule_count; i++) {
+        const struct filter_rule *rule = &filter_final_rules[i];
+
+        if (!policy_lists(policy, rule->syscall)) {
+            line(rule->syscall, rule->condition, rule->reason);
+        }
+    }
+    for (char **name = policy->jail_syscalls; name != NULL && *name != NULL; name++) {
+        line(*name, "", "the policy's jail.syscalls");
+    }
+}
+
+const char *filter_syscall_name(int nr, char *buffer, size_t size)
+{
+    char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, nr);
+
+    snprintf(buffer, size, "%s", name != NULL ? name : "unknown");
+    free(name);
+    return buffer;
+}

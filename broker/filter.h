@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The three seccomp filters, compiled with libseccomp from tables of rules that carry their
+ * reasons.
+ *
+ *   start  loaded before exec: everything but what no device program needs even to start. It
+ *          denies with TRACE (ENOSYS without a tracer), which the final filter's user notification
+ *          outranks (seccomp(2): of several filters' answers the one of highest precedence counts),
+ *          so that a blocked call is still named after the seal. Foreign architectures are killed.
+ *   final  loaded by the library at the seal: only what the tables and the policy list; anything
+ *          else notifies the supervisor.
+ *   gate   the gate's own; anything else kills it.
+ */
+#pragma once
+
+#include "policy/policy.h"
+
+#include <linux/filter.h>
+
+struct filter {
+    struct sock_filter *code; /* owned */
+    unsigned short count;
+};
+
+int filter_compile_start(struct filter *filter);
+int filter_compile_gate(struct filter *filter);
+
+/*
+ * All return 0 or -errno. The final filter is compiled from the base rules and the policy's
+ * jail.syscalls: a call named there is allowed with any arguments. -EINVAL: @unknown is set to a
+ * name that is no system call of this architecture, or that the start filter denies.
+ */
+int filter_compile_final(struct filter *filter, const struct policy *policy, const char **unknown);
+
+void filter_free(struct filter *filter);
+
+/* Every rule of the final filter in order: its call, its condition as text, and its reason. */
+void filter_describe_final(const struct policy *policy,
+                           void (*line)(const char *syscall, const char *condition,
+                                        const char *reason));
+
+/* Name of a system call of the native architecture; "unknown" if it has none. */
+const char *filter_syscall_name(int nr, char *buffer, size_t size);

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "broker/filter_rules.h"
+
+#include "ipc/control.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+#define ARG_IS(n, value)                                                                           \
+    {                                                                                              \
+        .arg = (n), .op = SCMP_CMP_EQ, .datum_a = (value)                                          \
+    }
+/* Where the kernel takes an int: only the low 32 bits are looked at, by it and by us. */
+#define INT_ARG_IS(n, value)                                                                       \
+    {                                                                                              \
+        .arg = (n), .op = SCMP_CMP_MASKED_EQ, .datum_a = 0xffffffffu, .datum_b = (value)           \
+    }
+
+#define ANY(call, why)                                                                             \
+    {                                                                                              \
+        .syscall = (call), .condition = "", .reason = (why)                                        \
+    }
+#define ONE(call, text, why, a0)                                                                   \
+    {                                                                                              \
+        .syscall = (call), .condition = (text), .reason = (why), .arg_count = 1, .args = { a0 }    \
+    }
+#define TWO(call, text, why, a0, a1)                                                               \
+    {                                                                                              \
+        .syscall = (call), .condition = (text), .reason = (why), .arg_count = 2, .args = {         \
+            a0,                                                                                    \
+            a1                                                                                     \
+        }                                                                                          \
+    }
+
+/* The hot calls come first and without conditions: the kernel then answers from its cache of
+ * always-allowed calls (since 5.11), without running the filter. */
+/* clang-format off */
+const struct filter_rule filter_final_rules[] = {
+    ANY("read", "receive the client's messages"),
+    ANY("write", "send replies, raise interrupts, write the log"),
+    ONE("recvfrom", "flags == PEEK|DONTWAIT", "look at the next header; never out-of-band data",
+        ARG_IS(3, MSG_PEEK | MSG_DONTWAIT)),
+    ANY("ppoll", "wait for the client"),
+    ONE("recvmsg", "fd == 3", "receive vetted descriptors on the control channel",
+        ARG_IS(0, CONTROL_FD)),
+    ONE("sendmsg", "fd == 3", "send requests on the control channel", ARG_IS(0, CONTROL_FD)),
+    { .syscall = "close", .condition = "fd >= 4", .match = FILTER_MATCH_CLOSABLE,
+      .reason = "release guest memory and interrupts; 0-3 must never come to mean something else" },
+    TWO("mmap", "prot == RW, flags == PRIVATE|ANONYMOUS", "large allocations",
+        ARG_IS(2, PROT_READ | PROT_WRITE), ARG_IS(3, MAP_PRIVATE | MAP_ANONYMOUS)),
+    TWO("mmap", "prot == RW, flags == SHARED", "map guest memory",
+        ARG_IS(2, PROT_READ | PROT_WRITE), ARG_IS(3, MAP_SHARED)),
+    TWO("mmap", "prot == R, flags == SHARED", "map guest memory that the device only reads",
+        ARG_IS(2, PROT_READ), ARG_IS(3, MAP_SHARED)),
+    TWO("mmap", "prot == W, flags == SHARED", "map guest memory that the device only writes",
+        ARG_IS(2, PROT_WRITE), ARG_IS(3, MAP_SHARED)),
+    TWO("mmap", "prot == NONE, flags == SHARED", "map guest memory without access",
+        ARG_IS(2, PROT_NONE), ARG_IS(3, MAP_SHARED)),
+    ANY("munmap", "unmap guest memory, free large allocations"),
+    ONE("mremap", "flags == MAYMOVE", "grow large allocations", ARG_IS(3, MREMAP_MAYMOVE)),
+    ANY("brk", "allocations"),
+    ONE("madvise", "advice == DONTDUMP", "keep guest memory out of core dumps",
+        INT_ARG_IS(2, MADV_DONTDUMP)),
+    ANY("fstat", "compare a memory file's size with what the client claims"),
+    ANY("pread64", "read guest memory and resources by descriptor"),
+    ANY("pwrite64", "write guest memory and resources by descriptor"),
+    ANY("futex", "locks of the C library"),
+    ANY("clock_gettime", "limits of time, where the vDSO cannot answer"),
+    ANY("rt_sigreturn", "return from a signal handler"),
+    ANY("restart_syscall", "resume a wait after a stop signal"),
+    ANY("exit_group", "end"),
+};
+const size_t filter_final_rule_count = ARRAY_SIZE(filter_final_rules);
+
+const struct filter_rule filter_gate_rules[] = {
+    ANY("ppoll", "wait for supervisor, device and clients"),
+    ANY("recvmsg", "receive messages and descriptors"),
+    ANY("sendmsg", "send messages and descriptors"),
+    ANY("accept4", "accept a client"),
+    TWO("getsockopt", "SOL_SOCKET, SO_PEERCRED", "ask who the client is",
+        INT_ARG_IS(1, SOL_SOCKET), INT_ARG_IS(2, SO_PEERCRED)),
+    ONE("fcntl", "F_GET_SEALS", "vet memory: which files have seals",
+        INT_ARG_IS(1, F_GET_SEALS)),
+    ONE("fcntl", "F_GETFL", "vet descriptors: access mode", INT_ARG_IS(1, F_GETFL)),
+    ANY("readlinkat", "vet interrupts: what an anonymous inode is"),
+    ANY("fstat", "vet memory: which file system instance"),
+    ANY("newfstatat", "the same, as the C library spells it"),
+    ANY("fstatfs", "vet memory: huge pages or not"),
+    ANY("close", "drop refused descriptors"),
+    ANY("clock_gettime", "handshake limit, where the vDSO cannot answer"),
+    ANY("rt_sigreturn", "return from a signal handler"),
+    ANY("restart_syscall", "resume a wait after a stop signal"),
+    ANY("exit_group", "end"),
+};
+const size_t filter_gate_rule_count = ARRAY_SIZE(filter_gate_rules);
+/* clang-format on */
+
+const char *const filter_start_denied[] = {
+    /* other doors into the kernel */
+    "io_uring_setup",
+    "io_uring_enter",
+    "io_uring_register",
+    "bpf",
+    "userfaultfd",
+    "perf_event_open",
+    "add_key",
+    "keyctl",
+    "request_key",
+    "fanotify_init",
+    "lookup_dcookie",
+    "personality",
+    "modify_ldt",
+    "iopl",
+    "ioperm",
+    "vm86",
+    "vm86old",
+    "uselib",
+    "map_shadow_stack",
+    "remap_file_pages",
+    /* other processes */
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "process_madvise",
+    "process_mrelease",
+    "pidfd_getfd",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "kcmp",
+    "move_pages",
+    "migrate_pages",
+    /* new namespaces and mounts (clone is filtered by its flags, clone3 cannot be) */
+    "unshare",
+    "setns",
+    "clone3",
+    "mount",
+    "umount",
+    "umount2",
+    "pivot_root",
+    "chroot",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "fspick",
+    "open_tree",
+    "move_mount",
+    "mount_setattr",
+    "open_by_handle_at",
+    "name_to_handle_at",
+    "quotactl",
+    "quotactl_fd",
+    /* the machine */
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "create_module",
+    "kexec_load",
+    "kexec_file_load",
+    "reboot",
+    "swapon",
+    "swapoff",
+    "acct",
+    "settimeofday",
+    "clock_settime",
+    "clock_adjtime",
+    "adjtimex",
+    "stime",
+    "sethostname",
+    "setdomainname",
+    "syslog",
+    "vhangup",
+    "nfsservctl",
+    "sysfs",
+    "_sysctl",
+    "ustat",
+    /* System V and POSIX message passing */
+    "shmget",
+    "shmat",
+    "shmctl",
+    "shmdt",
+    "msgget",
+    "msgsnd",
+    "msgrcv",
+    "msgctl",
+    "semget",
+    "semop",
+    "semtimedop",
+    "semctl",
+    "mq_open",
+    "mq_unlink",
+    "mq_timedsend",
+    "mq_timedreceive",
+    "mq_notify",
+    "mq_getsetattr",
+};
+const size_t filter_start_denied_count = ARRAY_SIZE(filter_start_denied);

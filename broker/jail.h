@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Starts a device process in its jail. jail.c opens with the stages. */
+#pragma once
+
+#include "broker/filter.h"
+#include "broker/layers.h"
+#include "broker/program.h"
+#include "policy/policy.h"
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+/* All that sessions have in common: made once, before the first. */
+struct jail_plan {
+    const struct policy *policy; /* borrowed */
+    struct layers layers;
+    struct program program;
+    char **argv;
+    char **envp;
+    struct filter start;
+    struct filter final;
+    int *resources; /* opened files, in the policy's order; owned */
+    rlim_t descriptors;
+    bool maps_ids;  /* a privileged broker gives the process another uid */
+    int null;       /* /dev/null; owned */
+    int supervisor; /* a pidfd of the supervisor itself; owned */
+};
+
+struct jail_process {
+    pid_t pid;
+    int pidfd;
+    int control; /* the broker's end of the device channel */
+    int log;     /* what the process writes to its standard output and error */
+    int status;  /* says why, if the jail could not be entered */
+};
+
+/* What a process that could not enter its jail says on jail_process.status. */
+struct jail_failure {
+    int32_t error; /* errno */
+    char stage[124];
+};
+
+enum jail_result {
+    JAIL_OK = 0,
+    JAIL_BAD_POLICY = 3, /* as exit status */
+    JAIL_LAYER_MISSING = 4,
+};
+
+/*
+ * Fills @plan from @policy and @socket, the path that stands for "{socket}". @report is called
+ * for each layer of this host, and may be NULL. On failure one line is in @error.
+ */
+enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *policy,
+                                const char *socket, void (*report)(const struct layer *layer),
+                                char *error, size_t error_size);
+void jail_plan_free(struct jail_plan *plan);
+
+/* Starts a process. All descriptors in @process are close-on-exec and the caller's. 0 or -errno. */
+int jail_spawn(const struct jail_plan *plan, struct jail_process *process);
+
+/* Reads what the process said about a failure. Returns false if it said nothing. */
+bool jail_failure_read(const struct jail_process *process, struct jail_failure *failure);
+
+/* Descriptors that the process has from the start: 0-3 and the resources. */
+#define JAIL_FIRST_RESOURCE_FD 4

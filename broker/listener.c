@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "broker/listener.h"
+
+#include "ipc/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+/* Clients beyond the one served wait here for the moment it takes to refuse them. */
+#define BACKLOG 16
+
+#define FAIL(...) (snprintf(error, error_size, __VA_ARGS__), -1)
+
+/* Removes what a broker that was killed left behind. */
+static int remove_stale(const struct sockaddr_un *address, char *error, size_t error_size)
+{
+    const char *path = address->sun_path;
+    AUTO_FD probe = -1;
+    struct stat st;
+
+    if (lstat(path, &st) < 0) {
+        return errno == ENOENT ? 0 : FAIL("%s: %s", path, strerror(errno));
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        return FAIL("%s: exists and is not a socket; remove it or choose another path", path);
+    }
+    probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0) {
+        return FAIL("socket: %s", strerror(errno));
+    }
+    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+        errno != ECONNREFUSED) {
+        return FAIL("%s: in use: another process accepts connections on it", path);
+    }
+    return unlink(path) < 0 ? FAIL("%s: %s", path, strerror(errno)) : 0;
+}
+
+/* Until listen(2) nobody can connect, so mode and group are right before anybody does. */
+static int bind_and_listen(struct listener *listener, const struct sockaddr_un *address,
+                           mode_t mode, gid_t group, char *error, size_t error_size)
+{
+    const char *path = address->sun_path;
+    mode_t old_mask = umask(0777);
+    int result = bind(listener->fd, (const struct sockaddr *)address, sizeof(*address));
+    struct stat st;
+
+    umask(old_mask);
+    if (result < 0) {
+        return FAIL("%s: %s", path, strerror(errno));
+    }
+    if (lstat(path, &st) < 0) {
+        return FAIL("%s: %s", path, strerror(errno));
+    }
+    listener->path = address->sun_path;
+    listener->device = st.st_dev;
+    listener->inode = st.st_ino;
+    if (group != (gid_t)-1 && chown(path, (uid_t)-1, group) < 0) {
+        return FAIL("%s: group %u: %s", path, group, strerror(errno));
+    }
+    if (chmod(path, mode) < 0 || listen(listener->fd, BACKLOG) < 0) {
+        return FAIL("%s: %s", path, strerror(errno));
+    }
+    return 0;
+}
+
+int listener_bind(struct listener *listener, const char *path, mode_t mode, gid_t group,
+                  char *error, size_t error_size)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int result;
+
+    *listener = (struct listener){ .fd = -1 };
+    if (path[0] == '\0' || strlen(path) >= sizeof(address.sun_path)) {
+        return FAIL("%s: a socket path has 1 to %zu bytes", path, sizeof(address.sun_path) - 1);
+    }
+    strcpy(address.sun_path, path);
+    if (remove_stale(&address, error, error_size) < 0) {
+        return -1;
+    }
+    listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (listener->fd < 0) {
+        return FAIL("socket: %s", strerror(errno));
+    }
+    result = bind_and_listen(listener, &address, mode, group, error, error_size);
+    if (listener->path != NULL) {
+        listener->path = path;
+    }
+    if (result < 0) {
+        listener_close(listener);
+    }
+    return result;
+}
+
+static int socket_option(int fd, int option)
+{
+    int value;
+    socklen_t size = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) < 0 ? -1 : value;
+}
+
+int listener_inherit(struct listener *listener, int fd, char *error, size_t error_size)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    *listener = (struct listener){ .fd = -1 };
+    if (flags < 0) {
+        return FAIL("--fd %d: %s", fd, strerror(errno));
+    }
+    if (socket_option(fd, SO_DOMAIN) != AF_UNIX || socket_option(fd, SO_TYPE) != SOCK_STREAM ||
+        socket_option(fd, SO_ACCEPTCONN) != 1) {
+        return FAIL("--fd %d: not a listening UNIX stream socket", fd);
+    }
+    if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+        return FAIL("--fd %d: %s", fd, strerror(errno));
+    }
+    listener->fd = fd;
+    return 0;
+}
+
+static void remove_file(const char *path)
+{
+    char copy[PATH_MAX];
+    struct stat st;
+
+    if (unlink(path) == 0 || (errno != EACCES && errno != EPERM)) {
+        return;
+    }
+    /*
+     * Bound as root in somebody else's directory; the capability to override its mode is long
+     * gone, but not the one to become its owner. Nothing follows but the end of the process.
+     */
+    snprintf(copy, sizeof(copy), "%s", path);
+    if (stat(dirname(copy), &st) == 0 && seteuid(st.st_uid) == 0 && unlink(path) < 0) {
+        return;
+    }
+}
+
+void listener_close(struct listener *listener)
+{
+    struct stat st;
+
+    if (listener->path != NULL && lstat(listener->path, &st) == 0 &&
+        st.st_dev == listener->device && st.st_ino == listener->inode) {
+        remove_file(listener->path);
+    }
+    fd_close(&listener->fd);
+    listener->path = NULL;
+}

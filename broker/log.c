@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "broker/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const level_names[] = { "error", "warning", "info", "debug" };
+
+static int log_fd = STDERR_FILENO;
+static enum log_level log_max = LOG_LEVEL_INFO;
+
+void log_setup(int fd, enum log_level level)
+{
+    log_fd = fd;
+    log_max = level;
+}
+
+int log_level_parse(const char *name)
+{
+    for (size_t i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {
+        if (strcmp(name, level_names[i]) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+/* Copies @text to @line with everything but printable ASCII escaped. Returns the length. */
+static size_t escape(char *line, size_t room, const char *text)
+{
+    size_t used = 0;
+
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0' && room - used > 5; c++) {
+        if (*c >= 0x20 && *c < 0x7f && *c != '\\') {
+            line[used++] = (char)*c;
+        } else {
+            used += (size_t)snprintf(line + used, room - used, "\\x%02x", *c);
+        }
+    }
+    return used;
+}
+
+void log_event(enum log_level level, const char *event, const char *format, ...)
+{
+    char text[LOG_LINE_MAX];
+    char line[LOG_LINE_MAX];
+    va_list args;
+    size_t used;
+
+    if (level > log_max) {
+        return;
+    }
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    used = (size_t)snprintf(line, sizeof(line), "%s %s ", level_names[level], event);
+    used += escape(line + used, sizeof(line) - used, text);
+    line[used++] = '\n';
+    /* A log that cannot be written must not stop the broker, nor recurse into itself. */
+    if (write(log_fd, line, used) < 0) {
+        return;
+    }
+}

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The supervisor's duties, all in one thread and one poll loop:
+ *
+ *  - one session is always sealed, verified and waiting: the reserve. The socket is bound when the
+ *    first one is.
+ *  - the reserve's gate accepts every client. While another client is being served, and is still
+ *    there, it is told to refuse; otherwise its session serves, and a new reserve is started.
+ *  - a session whose process hangs is killed and, should that not help, written off: it keeps a
+ *    slot until it is gone, but nobody waits for it.
+ *
+ * It never holds a descriptor that came from a client, and reads no byte of one.
+ */
+#include "broker/supervisor.h"
+
+#include "broker/isolate.h"
+#include "broker/listener.h"
+#include "broker/log.h"
+#include "broker/session.h"
+#include "ipc/fd.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* The one that serves, the reserve, and those that are ending or hang. */
+#define MAX_SESSIONS 16
+/* How long a gate may take to say whether its client is still there. */
+#define PROBE_MS 500
+/* How long to wait for all processes at the end. */
+#define STOP_MS 3000
+/* A uid that the kernel shows in place of one that our user namespace does not know. */
+#define OVERFLOW_ID 65534u
+
+struct supervisor {
+    const struct options *options;
+    const struct jail_plan *plan;
+    const struct filter *gate_filter;
+    struct listener listener;
+    int signals;
+    bool ids_are_exact; /* we live in the first user namespace */
+    struct session *sessions[MAX_SESSIONS];
+    unsigned next_id;
+    int64_t crashes[1001]; /* times of the last ones; policy: at most 1000 */
+    unsigned crash_count;
+    bool ready; /* has been, once */
+    bool finished;
+    enum exit_status status;
+};
+
+static void finish(struct supervisor *s, enum exit_status status)
+{
+    if (!s->finished) {
+        s->finished = true;
+        s->status = status;
+    }
+}
+
+/* --- privileges ---------------------------------------------------------------------------- */
+
+/*
+ * What root's supervisor keeps: to write id maps, to start gates (which give up the rest) and to
+ * kill them, for their uid is not its own; and until the socket is bound, what that may take.
+ * Without user namespaces the others take CAP_SYS_ADMIN to make, and CAP_SYS_PTRACE to look into.
+ */
+static int keep_capabilities(const struct jail_plan *plan, bool binding)
+{
+    if (geteuid() != 0) {
+        return isolate_drop_capabilities();
+    }
+    capng_clear(CAPNG_SELECT_CAPS);
+    capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SETUID, CAP_SETGID, CAP_KILL,
+                  CAP_SETPCAP, -1);
+    if (binding) {
+        capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_CHOWN, CAP_DAC_OVERRIDE,
+                      CAP_FOWNER, -1);
+    }
+    if (!plan->layers.user_namespaces) {
+        capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN, CAP_SYS_PTRACE,
+                      -1);
+    }
+    return capng_apply(CAPNG_SELECT_CAPS) == 0 ? 0 : -EPERM;
+}
+
+/* --- sessions ------------------------------------------------------------------------------ */
+
+static struct session *find(struct supervisor *s, enum session_state first, enum session_state last)
+{
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        if (s->sessions[i] != NULL && s->sessions[i]->state >= first &&
+            s->sessions[i]->state <= last) {
+            return s->sessions[i];
+        }
+    }
+    return NULL;
+}
+
+static struct session *serving(struct supervisor *s)
+{
+    return find(s, SESSION_SERVING, SESSION_SERVING);
+}
+
+static struct session *reserve(struct supervisor *s)
+{
+    return find(s, SESSION_STARTING, SESSION_REFUSING);
+}
+
+static void start_reserve(struct supervisor *s)
+{
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        if (s->sessions[i] == NULL) {
+            s->sessions[i] = session_start(s->next_id++, s->plan, s->gate_filter);
+            if (s->sessions[i] == NULL) {
+                finish(s, EXIT_STATUS_FAILURE);
+            }
+            return;
+        }
+    }
+    log_error("sessions-stuck", "cause=\"%d sessions hang\"", MAX_SESSIONS);
+    finish(s, EXIT_STATUS_FAILURE);
+}
+
+static void write_pid_file(const struct supervisor *s)
+{
+    const char *path = s->options->pid_file;
+    FILE *file = path != NULL ? fopen(path, "we") : NULL;
+
+    if (path != NULL &&
+        (file == NULL || fprintf(file, "%d\n", getpid()) < 0 || fclose(file) != 0)) {
+        log_error("pid-file", "path=\"%s\" cause=\"%s\"", path, strerror(errno));
+    }
+}
+
+static int open_socket(struct supervisor *s)
+{
+    const struct options *o = s->options;
+    char error[512];
+    int result = o->sock != NULL ? listener_bind(&s->listener, o->sock, o->sock_mode, o->sock_group,
+                                                 error, sizeof(error))
+                                 : listener_inherit(&s->listener, o->fd, error, sizeof(error));
+
+    if (result < 0) {
+        log_error("socket", "cause=\"%s\"", error);
+    }
+    return result;
+}
+
+/* The first session is sealed and verified: now clients may come. */
+static void become_ready(struct supervisor *s)
+{
+    if (s->options->check) {
+        finish(s, EXIT_STATUS_OK);
+        return;
+    }
+    if (open_socket(s) < 0 || keep_capabilities(s->plan, false) < 0) {
+        finish(s, EXIT_STATUS_FAILURE);
+        return;
+    }
+    s->ready = true;
+    write_pid_file(s);
+    log_info("ready", "socket=\"%s\" policy=\"%s\"",
+             s->options->sock != NULL ? s->options->sock : "inherited", s->plan->policy->file);
+}
+
+static void on_waiting(struct supervisor *s, struct session *session)
+{
+    if (!s->ready) {
+        become_ready(s);
+    }
+    if (!s->finished) {
+        session_listen(session, s->listener.fd);
+    }
+}
+
+/* --- clients ------------------------------------------------------------------------------- */
+
+static bool in_list(const uint32_t *list, size_t count, uint32_t id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (list[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool may_connect(const struct supervisor *s, const struct control_candidate *client)
+{
+    const struct policy *policy = s->plan->policy;
+
+    /* In a user namespace this id stands for everybody it does not know. */
+    bool uid_known = s->ids_are_exact || client->uid != OVERFLOW_ID;
+    bool gid_known = s->ids_are_exact || client->gid != OVERFLOW_ID;
+
+    return (uid_known && in_list(policy->client_uids, policy->client_uid_count, client->uid)) ||
+           (gid_known && in_list(policy->client_gids, policy->client_gid_count, client->gid));
+}
+
+/* A client has connected to the reserve. */
+static void judge(struct supervisor *s, struct session *session, int64_t now)
+{
+    struct session *other = serving(s);
+
+    if (!may_connect(s, &session->candidate)) {
+        session_refuse(session, "credentials");
+    } else if (other == NULL) {
+        session_admit(session);
+    } else if (other->gate_channel.state == CONTROL_STATE_BUSY && other->deadline == 0) {
+        if (session->asked) {
+            session_refuse(session, "busy");
+        } else {
+            session->asked = true;
+            session_probe(other, now + PROBE_MS);
+        }
+    }
+    /* Else the answer to the probe, or the end of the other session, decides. */
+}
+
+/* --- failures ------------------------------------------------------------------------------ */
+
+/* Forgets crashes that are too old to count. */
+static void forget_crashes(struct supervisor *s, int64_t now)
+{
+    int64_t since = now - (int64_t)s->plan->policy->crash_within_seconds * 1000;
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < s->crash_count; i++) {
+        if (s->crashes[i] > since) {
+            s->crashes[kept++] = s->crashes[i];
+        }
+    }
+    s->crash_count = kept;
+}
+
+static void count_crash(struct supervisor *s, int64_t now)
+{
+    const struct policy *policy = s->plan->policy;
+
+    if (policy->on_crash == ON_CRASH_STOP) {
+        log_error("stopping", "cause=\"the device failed, and restart.on_crash is stop\"");
+        finish(s, EXIT_STATUS_CRASHES);
+        return;
+    }
+    forget_crashes(s, now);
+    s->crashes[s->crash_count++] = now;
+    if (s->crash_count > policy->crash_max) {
+        log_error("stopping", "cause=\"%u failures within %u seconds\"", s->crash_count,
+                  policy->crash_within_seconds);
+        finish(s, EXIT_STATUS_CRASHES);
+    }
+}
+
+static void on_gone(struct supervisor *s, const struct session *session, int64_t now)
+{
+    log_info("session-end", "session=%u", session->id);
+    if (session->outcome != SESSION_OUTCOME_CRASH && session->outcome != SESSION_OUTCOME_JAIL) {
+        return;
+    }
+    if (!s->ready) {
+        log_error("stopping", "cause=\"no device process could be started\"");
+        finish(s,
+               session->outcome == SESSION_OUTCOME_JAIL ? EXIT_STATUS_LAYER : EXIT_STATUS_FAILURE);
+        return;
+    }
+    count_crash(s, now);
+}
+
+/* --- the loop ------------------------------------------------------------------------------ */
+
+static void on_signal(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+
+    if (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
+        log_info("stopping", "signal=%u", info.ssi_signo);
+        finish(s, EXIT_STATUS_OK);
+    }
+}
+
+/* Milliseconds until the next deadline; -1 for none. */
+static int time_left(const struct supervisor *s, int64_t now)
+{
+    int64_t left = -1;
+
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        const struct session *session = s->sessions[i];
+        int64_t wanted = -1;
+
+        if (session == NULL) {
+            continue;
+        }
+        if (session->deadline != 0) {
+            wanted = session->deadline > now ? session->deadline - now : 0;
+        } else if (session->log_open && session->log.credit == 0) {
+            wanted = 1000;
+        }
+        if (wanted >= 0 && (left < 0 || wanted < left)) {
+            left = wanted;
+        }
+    }
+    return (int)left;
+}
+
+static void wait_and_handle(struct supervisor *s)
+{
+    struct pollfd fds[1 + MAX_SESSIONS * SESSION_POLL_FDS];
+    int64_t now = session_clock();
+
+    fds[0] = (struct pollfd){ .fd = s->signals, .events = POLLIN };
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        struct pollfd *own = &fds[1 + i * SESSION_POLL_FDS];
+
+        for (size_t j = 0; j < SESSION_POLL_FDS; j++) {
+            own[j] = (struct pollfd){ .fd = -1 };
+        }
+        if (s->sessions[i] != NULL) {
+            session_poll(s->sessions[i], own);
+        }
+    }
+    if (poll(fds, sizeof(fds) / sizeof(fds[0]), time_left(s, now)) < 0 && errno != EINTR) {
+        log_error("poll", "cause=\"%s\"", strerror(errno));
+        finish(s, EXIT_STATUS_FAILURE);
+        return;
+    }
+    if (fds[0].revents) {
+        on_signal(s);
+    }
+    now = session_clock();
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        if (s->sessions[i] != NULL) {
+            session_handle(s->sessions[i], s->plan, &fds[1 + i * SESSION_POLL_FDS], now);
+        }
+    }
+}
+
+static void collect_gone(struct supervisor *s, int64_t now)
+{
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        if (s->sessions[i] != NULL && s->sessions[i]->state == SESSION_GONE) {
+            on_gone(s, s->sessions[i], now);
+            s->sessions[i] = session_free(s->sessions[i]);
+        }
+    }
+}
+
+static void decide(struct supervisor *s)
+{
+    int64_t now = session_clock();
+    struct session *session;
+
+    collect_gone(s, now);
+    session = find(s, SESSION_WAITING, SESSION_WAITING);
+    if (session != NULL && !s->finished) {
+        on_waiting(s, session);
+    }
+    session = find(s, SESSION_JUDGING, SESSION_JUDGING);
+    if (session != NULL && !s->finished) {
+        judge(s, session, now);
+    }
+    if (reserve(s) == NULL && !s->finished && (s->ready || s->next_id == 1)) {
+        start_reserve(s);
+    }
+}
+
+static bool anybody_left(const struct supervisor *s)
+{
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        if (s->sessions[i] != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void stop_all(struct supervisor *s)
+{
+    int64_t deadline = session_clock() + STOP_MS;
+
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        if (s->sessions[i] != NULL) {
+            session_stop(s->sessions[i], SESSION_OUTCOME_STOPPED);
+        }
+    }
+    while (anybody_left(s) && session_clock() < deadline) {
+        wait_and_handle(s);
+        collect_gone(s, session_clock());
+    }
+}
+
+static int catch_signals(void)
+{
+    sigset_t wanted;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGINT);
+    sigprocmask(SIG_BLOCK, &wanted, NULL);
+    return signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Whether ids that the kernel tells us are what they seem: user_namespaces(7). */
+static bool in_first_user_namespace(void)
+{
+    FILE *map = fopen("/proc/self/uid_map", "re");
+    unsigned inside = 1;
+    unsigned outside = 1;
+    unsigned count = 0;
+    bool exact = map != NULL && fscanf(map, "%u %u %u", &inside, &outside, &count) == 3 &&
+                 inside == 0 && outside == 0 && count == 4294967295u;
+
+    if (map != NULL) {
+        fclose(map);
+    }
+    return exact;
+}
+
+enum exit_status supervisor_run(const struct options *options, const struct jail_plan *plan,
+                                const struct filter *gate_filter)
+{
+    struct supervisor s = {
+        .options = options,
+        .plan = plan,
+        .gate_filter = gate_filter,
+        .listener = { .fd = -1 },
+        .signals = catch_signals(),
+        .ids_are_exact = in_first_user_namespace(),
+        .next_id = 1,
+    };
+
+    if (s.signals < 0 || keep_capabilities(plan, true) < 0) {
+        log_error("privileges", "cause=\"%s\"", strerror(errno));
+        return EXIT_STATUS_FAILURE;
+    }
+    while (!s.finished) {
+        decide(&s);
+        if (!s.finished) {
+            wait_and_handle(&s);
+        }
+    }
+    stop_all(&s);
+    if (options->pid_file != NULL && s.ready) {
+        unlink(options->pid_file);
+    }
+    fd_close(&s.signals);
+    listener_close(&s.listener);
+    return s.status;
+}
