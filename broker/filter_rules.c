@@ -10,35 +10,20 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define ARG_IS(n, value)                                                                           \
-    {                                                                                              \
-        .arg = (n), .op = SCMP_CMP_EQ, .datum_a = (value)                                          \
-    }
+/* clang-format off */
+#define ARG_IS(n, value) { .arg = (n), .op = SCMP_CMP_EQ, .datum_a = (value) }
 /* Where the kernel takes an int: only the low 32 bits are looked at, by it and by us. */
-#define INT_ARG_IS(n, value)                                                                       \
-    {                                                                                              \
-        .arg = (n), .op = SCMP_CMP_MASKED_EQ, .datum_a = 0xffffffffu, .datum_b = (value)           \
-    }
+#define INT_ARG_IS(n, value) \
+    { .arg = (n), .op = SCMP_CMP_MASKED_EQ, .datum_a = 0xffffffffu, .datum_b = (value) }
 
-#define ANY(call, why)                                                                             \
-    {                                                                                              \
-        .syscall = (call), .condition = "", .reason = (why)                                        \
-    }
-#define ONE(call, text, why, a0)                                                                   \
-    {                                                                                              \
-        .syscall = (call), .condition = (text), .reason = (why), .arg_count = 1, .args = { a0 }    \
-    }
-#define TWO(call, text, why, a0, a1)                                                               \
-    {                                                                                              \
-        .syscall = (call), .condition = (text), .reason = (why), .arg_count = 2, .args = {         \
-            a0,                                                                                    \
-            a1                                                                                     \
-        }                                                                                          \
-    }
+#define ANY(call, why) { .syscall = (call), .condition = "", .reason = (why) }
+#define ONE(call, text, why, a0) \
+    { .syscall = (call), .condition = (text), .reason = (why), .arg_count = 1, .args = { a0 } }
+#define TWO(call, text, why, a0, a1) \
+    { .syscall = (call), .condition = (text), .reason = (why), .arg_count = 2, .args = { a0, a1 } }
 
 /* The hot calls come first and without conditions: the kernel then answers from its cache of
  * always-allowed calls (since 5.11), without running the filter. */
-/* clang-format off */
 const struct filter_rule filter_final_rules[] = {
     ANY("read", "receive the client's messages"),
     ANY("write", "send replies, raise interrupts, write the log"),

@@ -19,7 +19,7 @@
 #endif
 
 /* Whether a child can be made with these namespaces. */
-static int try_namespaces(uint64_t flags)
+static int try_clone(uint64_t flags)
 {
     struct clone_args args = { .flags = flags, .exit_signal = SIGCHLD };
     long pid = syscall(SYS_clone3, &args, sizeof(args));
@@ -33,115 +33,68 @@ static int try_namespaces(uint64_t flags)
     return waitpid((pid_t)pid, NULL, 0) == pid ? 0 : errno;
 }
 
-static int try_user(void)
+/* Namespaces need a user namespace around them, or CAP_SYS_ADMIN. */
+static int try_namespace(uint64_t flag)
 {
-    return try_namespaces(CLONE_NEWUSER);
-}
-
-/* The other namespaces need a user namespace around them, or CAP_SYS_ADMIN. */
-static int try_other(uint64_t flag)
-{
-    return try_user() == 0 ? try_namespaces(CLONE_NEWUSER | flag) : try_namespaces(flag);
-}
-
-static int try_pid(void)
-{
-    return try_other(CLONE_NEWPID);
-}
-
-static int try_mount(void)
-{
-    return try_other(CLONE_NEWNS);
-}
-
-static int try_network(void)
-{
-    return try_other(CLONE_NEWNET);
-}
-
-static int try_ipc(void)
-{
-    return try_other(CLONE_NEWIPC);
-}
-
-static int try_uts(void)
-{
-    return try_other(CLONE_NEWUTS);
-}
-
-static int try_cgroup(void)
-{
-    return try_other(CLONE_NEWCGROUP);
+    return try_clone(CLONE_NEWUSER) == 0 ? try_clone(CLONE_NEWUSER | flag) : try_clone(flag);
 }
 
 /* Refused for its arguments or for the caller's rights, the call still exists. */
-static int exists(long result)
+static int try_mount_calls(uint64_t call)
 {
-    return result < 0 && errno == ENOSYS ? errno : 0;
+    return syscall((long)call, -1, NULL, 0, NULL, 0) < 0 && errno == ENOSYS ? ENOSYS : 0;
 }
 
-static int try_private_root(void)
-{
-    uint8_t attributes[32] = { 0 };
-
-    return exists(syscall(SYS_mount_setattr, -1, "", 0x1000 /* AT_EMPTY_PATH */, attributes,
-                          sizeof(attributes)));
-}
-
-static int try_landlock(void)
+static int try_landlock(uint64_t ignored)
 {
     int version = isolate_landlock_version();
 
     return version < 0 ? -version : 0;
 }
 
-static int try_mdwe(void)
+static int try_prctl(uint64_t option)
 {
-    return prctl(PR_GET_MDWE, 0, 0, 0, 0) < 0 ? errno : 0;
+    return prctl((int)option, 0, 0, 0, 0) < 0 ? errno : 0;
 }
 
-static int try_filter_action(uint32_t action)
+static int try_filter(uint64_t action)
 {
-    return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0 ? errno : 0;
+    uint32_t wanted = (uint32_t)action;
+
+    return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &wanted) < 0 ? errno : 0;
 }
 
-static int try_seccomp(void)
-{
-    return try_filter_action(SECCOMP_RET_KILL_PROCESS);
-}
-
-static int try_seccomp_notify(void)
-{
-    return try_filter_action(SECCOMP_RET_USER_NOTIF);
-}
-
-static int try_no_new_privs(void)
-{
-    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) < 0 ? errno : 0;
-}
-
+/* clang-format off */
 static const struct {
     struct layer layer;
-    int (*attempt)(void);
+    int (*attempt)(uint64_t argument); /* 0 or an errno */
+    uint64_t argument;
 } table[] = {
     { { "user-namespace", JAIL_LAYER_USER_NAMESPACE, "capabilities that mean nothing outside", 0 },
-      try_user },
-    { { "pid-namespace", 0, "no other process can be seen or signalled", 0 }, try_pid },
-    { { "mount-namespace", 0, "a file system of its own", 0 }, try_mount },
+      try_clone, CLONE_NEWUSER },
+    { { "pid-namespace", 0, "no other process can be seen or signalled", 0 },
+      try_namespace, CLONE_NEWPID },
+    { { "mount-namespace", 0, "a file system of its own", 0 }, try_namespace, CLONE_NEWNS },
     { { "private-root", 0, "read-only, holding only what the program needs to start", 0 },
-      try_private_root },
-    { { "network-namespace", 0, "no network, no abstract sockets", 0 }, try_network },
-    { { "ipc-namespace", 0, "no System V objects or message queues", 0 }, try_ipc },
-    { { "uts-namespace", 0, "no host name to change", 0 }, try_uts },
+      try_mount_calls, SYS_mount_setattr },
+    { { "network-namespace", 0, "no network, no abstract sockets", 0 },
+      try_namespace, CLONE_NEWNET },
+    { { "ipc-namespace", 0, "no System V objects or message queues", 0 },
+      try_namespace, CLONE_NEWIPC },
+    { { "uts-namespace", 0, "no host name to change", 0 }, try_namespace, CLONE_NEWUTS },
     { { "cgroup-namespace", JAIL_LAYER_CGROUP_NAMESPACE, "no view of the host's cgroups", 0 },
-      try_cgroup },
+      try_namespace, CLONE_NEWCGROUP },
     { { "landlock", JAIL_LAYER_LANDLOCK, "files, TCP, signals denied a second time", 0 },
-      try_landlock },
-    { { "mdwe", JAIL_LAYER_MDWE, "no memory becomes executable", 0 }, try_mdwe },
-    { { "no-new-privileges", 0, "no rights gained by executing", 0 }, try_no_new_privs },
-    { { "seccomp-filter", 0, "only listed system calls", 0 }, try_seccomp },
-    { { "seccomp-notify", 0, "a blocked call is named in the log", 0 }, try_seccomp_notify },
+      try_landlock, 0 },
+    { { "mdwe", JAIL_LAYER_MDWE, "no memory becomes executable", 0 }, try_prctl, PR_GET_MDWE },
+    { { "no-new-privileges", 0, "no rights gained by executing", 0 },
+      try_prctl, PR_GET_NO_NEW_PRIVS },
+    { { "seccomp-filter", 0, "only listed system calls", 0 },
+      try_filter, SECCOMP_RET_KILL_PROCESS },
+    { { "seccomp-notify", 0, "a blocked call is named in the log", 0 },
+      try_filter, SECCOMP_RET_USER_NOTIF },
 };
+/* clang-format on */
 
 const struct layer *layers_probe(struct layers *layers, const struct policy *policy,
                                  void (*report)(const struct layer *layer))
@@ -152,7 +105,7 @@ const struct layer *layers_probe(struct layers *layers, const struct policy *pol
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         struct layer layer = table[i].layer;
 
-        layer.error = table[i].attempt();
+        layer.error = table[i].attempt(table[i].argument);
         if (report != NULL) {
             report(&layer);
         }
