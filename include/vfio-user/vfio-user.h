@@ -20,6 +20,10 @@
 #include <linux/vfio.h>
 #include <stddef.h>
 
+#if !defined(__cplusplus) && !defined(static_assert)
+#define static_assert _Static_assert /* strict C99 */
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "device/connection.h"
+
+#include "ipc/fd.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+
+#define NANOSECONDS 1000000000ull
+
+/* How often somebody who never waits is made to look for out-of-band data. */
+#define IDLE_CHECK 64u
+
+static uint64_t now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * NANOSECONDS + (uint64_t)time.tv_nsec;
+}
+
+static ssize_t take(void *opaque, uint16_t command, void *buffer, size_t size, struct fd_list *fds)
+{
+    struct connection *connection = opaque;
+    struct transport *transport = connection->transport;
+
+    return transport->ops->take(transport, connection->sock, command, buffer, size, fds);
+}
+
+int connection_init(struct connection *connection, struct transport *transport,
+                    bool (*carries_fds)(const struct vfio_user_header *header))
+{
+    int err;
+
+    *connection = (struct connection){ .transport = transport, .sock = -1 };
+    connection->source = (struct frame_source){
+        .sock = -1,
+        .carries_fds = carries_fds,
+        .take = take,
+        .opaque = connection,
+    };
+    err = frame_init(&connection->frame, 0);
+    if (err < 0) {
+        return err;
+    }
+    err = reply_init(&connection->reply);
+    if (err < 0) {
+        frame_fini(&connection->frame);
+    }
+    return err;
+}
+
+void connection_fini(struct connection *connection)
+{
+    connection_close(connection);
+    reply_fini(&connection->reply);
+    frame_fini(&connection->frame);
+}
+
+/* The client's time starts, unless it is running already. */
+static void arm_deadline(struct connection *connection, unsigned seconds)
+{
+    if (connection->deadline == 0 && seconds > 0) {
+        connection->deadline = now() + seconds * NANOSECONDS;
+    }
+}
+
+static void disarm_deadline(struct connection *connection)
+{
+    if (!connection->negotiating) {
+        connection->deadline = 0;
+    }
+}
+
+/* Nanoseconds until the deadline; 0 if it is over. */
+static uint64_t time_left(const struct connection *connection)
+{
+    uint64_t time = now();
+
+    return connection->deadline > time ? connection->deadline - time : 0;
+}
+
+void connection_open(struct connection *connection, int sock, size_t max_size)
+{
+    connection->sock = sock;
+    connection->source.sock = sock;
+    connection->frame.max_size = max_size;
+    connection->idle = 0;
+    connection->deadline = 0;
+    arm_deadline(connection, connection->transport->handshake_seconds);
+    connection->negotiating = true;
+}
+
+void connection_negotiated(struct connection *connection, size_t max_size)
+{
+    connection->frame.max_size = max_size;
+    connection->negotiating = false;
+    connection->deadline = 0;
+}
+
+void connection_close(struct connection *connection)
+{
+    struct transport *transport = connection->transport;
+
+    if (!connection_is_open(connection)) {
+        return;
+    }
+    transport->ops->detach(transport);
+    fd_close(&connection->sock);
+    connection->source.sock = -1;
+    connection_message_done(connection);
+    reply_reset(&connection->reply);
+}
+
+void connection_message_done(struct connection *connection)
+{
+    frame_reset(&connection->frame);
+    transport_forget_vetting(connection->transport);
+}
+
+/*
+ * Waits for @events of the socket, for at most @timeout (NULL: for ever). Returns 0 if there is
+ * something to do, or the error that ends the wait.
+ */
+static int wait_for(struct connection *connection, short events, const struct timespec *timeout)
+{
+    struct pollfd fds[] = {
+        /*
+         * Out-of-band data has no place in this protocol. A receive does not return it, but poll
+         * reports its socket as readable for ever: a client that sends it is not served.
+         */
+        { .fd = connection->sock, .events = (short)(events | POLLPRI) },
+        { .fd = connection->transport->watch_fd, .events = POLLIN },
+    };
+    int n = ppoll(fds, 2, timeout, NULL);
+
+    if (n < 0) {
+        return -errno;
+    }
+    if (fds[1].revents != 0) {
+        return -ESHUTDOWN;
+    }
+    if (fds[0].revents & POLLPRI) {
+        return -EPROTO;
+    }
+    return n > 0 ? 0 : -ETIMEDOUT;
+}
+
+static int wait_patiently(struct connection *connection, short events)
+{
+    struct timespec timeout;
+    uint64_t left;
+
+    if (connection->deadline == 0) {
+        return wait_for(connection, events, NULL);
+    }
+    left = time_left(connection);
+    timeout.tv_sec = (time_t)(left / NANOSECONDS);
+    timeout.tv_nsec = (long)(left % NANOSECONDS);
+    return wait_for(connection, events, &timeout);
+}
+
+/* What to tell a caller who does not wait, when nothing can be done. */
+static int not_now(struct connection *connection)
+{
+    static const struct timespec no_time;
+    int err;
+
+    if (connection->deadline != 0 && time_left(connection) == 0) {
+        return -ETIMEDOUT;
+    }
+    if (++connection->idle % IDLE_CHECK == 0) {
+        err = wait_for(connection, 0, &no_time);
+        if (err < 0 && err != -ETIMEDOUT && err != -EINTR) {
+            return err;
+        }
+    }
+    return -EAGAIN;
+}
+
+int connection_receive(struct connection *connection, bool wait)
+{
+    for (;;) {
+        int result = wait ? wait_patiently(connection, POLLIN) : 0;
+
+        if (result < 0) {
+            return result;
+        }
+        result = frame_receive(&connection->frame, &connection->source);
+        if (result != FRAME_PARTIAL) {
+            disarm_deadline(connection);
+            return result;
+        }
+        if (frame_started(&connection->frame)) {
+            arm_deadline(connection, connection->transport->stall_seconds);
+        }
+        if (!wait) {
+            return not_now(connection);
+        }
+    }
+}
+
+static bool peer_is_gone(ssize_t err)
+{
+    return err == -EPIPE || err == -ECONNRESET || err == -ENOTCONN;
+}
+
+static ssize_t send_some(struct connection *connection)
+{
+    struct transport *transport = connection->transport;
+    struct reply *reply = &connection->reply;
+    const uint8_t *rest = reply->data + reply->sent;
+    size_t size = reply->size - reply->sent;
+
+    if (reply->region_fd < 0) {
+        return transport->ops->send(transport, connection->sock, rest, size);
+    }
+    return transport->ops->send_region(transport, connection->sock, rest, size, reply->region,
+                                       reply->region_fd);
+}
+
+/* Sends until all is sent (0), the socket is full (-EAGAIN), or the connection is broken. */
+static int send_all(struct connection *connection)
+{
+    struct reply *reply = &connection->reply;
+
+    while (reply_is_pending(reply)) {
+        ssize_t n = send_some(connection);
+
+        if (n > 0) {
+            reply->sent += (size_t)n;
+            reply->region_fd = -1;
+        } else if (n == 0 || n == -EAGAIN || n == -EWOULDBLOCK) {
+            return -EAGAIN;
+        } else if (peer_is_gone(n)) {
+            return -ENOTCONN;
+        } else if (reply->region_fd >= 0) {
+            /* The descriptor cannot be sent: the client shall at least know. */
+            reply_fail(reply, (int)n);
+            reply_finish(reply);
+        } else if (n != -EINTR) {
+            return (int)n;
+        }
+    }
+    return 0;
+}
+
+int connection_flush(struct connection *connection, bool wait)
+{
+    int err;
+
+    while ((err = send_all(connection)) == -EAGAIN) {
+        arm_deadline(connection, connection->transport->stall_seconds);
+        err = wait ? wait_patiently(connection, POLLOUT) : not_now(connection);
+        if (err < 0) {
+            return err;
+        }
+    }
+    if (err == 0) {
+        reply_reset(&connection->reply);
+        disarm_deadline(connection);
+    }
+    return err;
+}

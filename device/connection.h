@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One client's connection: messages in, replies out, on a socket that never blocks. Half a message
+ * and half a reply are kept until the rest can go on, so that neither a slow client nor a silent
+ * one can hold up anything but itself.
+ *
+ * Where the caller wants to wait, the wait is one ppoll(2) on the socket and the transport's
+ * watch_fd. It has no end while the client owes nothing. As soon as it owes the rest of a message,
+ * or has a reply to read, it has the transport's stall_seconds.
+ */
+#pragma once
+
+#include "device/reply.h"
+#include "device/transport.h"
+#include "ipc/frame.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct connection {
+    struct transport *transport;
+    int sock; /* owned; -1: no client */
+    struct frame frame;
+    struct frame_source source;
+    struct reply reply;
+    bool negotiating;  /* the deadline is that of the handshake */
+    uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds; 0: the client owes nothing */
+    unsigned idle;     /* times that a caller who does not wait found nothing */
+};
+
+/* Allocates all that the connections of a context will need. Returns 0 or -ENOMEM. */
+int connection_init(struct connection *connection, struct transport *transport,
+                    bool (*carries_fds)(const struct vfio_user_header *header));
+void connection_fini(struct connection *connection);
+
+/* Starts with a new client; owns @sock from now on. @max_size bounds the client's messages. */
+void connection_open(struct connection *connection, int sock, size_t max_size);
+
+/* The version exchange is done: only the stall limit counts now. */
+void connection_negotiated(struct connection *connection, size_t max_size);
+
+/* Forgets the client and whatever was in flight. Safe without one. */
+void connection_close(struct connection *connection);
+
+static inline bool connection_is_open(const struct connection *connection)
+{
+    return connection->sock >= 0;
+}
+
+/*
+ * Receives one message into connection->frame. Returns FRAME_COMPLETE, or:
+ *   -EAGAIN     not @wait, and there is none, or only a part
+ *   -EINTR      a signal interrupted the wait
+ *   -EBADMSG, -ENOMEM  as frame_receive(): the header can be answered, then it is over
+ *   -ETIMEDOUT  the client owes something for too long
+ *   -ENOTCONN   the client is gone
+ *   -ESHUTDOWN  watch_fd: the session is over
+ *   -errno      anything else; the connection cannot be used any more
+ */
+int connection_receive(struct connection *connection, bool wait);
+
+/* The message in hand is dealt with: closes what is left of its descriptors. */
+void connection_message_done(struct connection *connection);
+
+/*
+ * Sends connection->reply, or the rest of it. Returns 0 when all of it is sent; else as
+ * connection_receive(), with -EAGAIN while there is something left.
+ */
+int connection_flush(struct connection *connection, bool wait);

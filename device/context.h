@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The context behind the public API: one device, and the client that it serves. */
+#pragma once
+
+#include "device/connection.h"
+#include "device/log.h"
+#include "device/regions.h"
+#include "device/session.h"
+#include "device/transport.h"
+
+#include <stdbool.h>
+
+#include <vfio-user/libvfio-user.h>
+
+struct vfu_ctx {
+    void *pvt; /* the program's */
+    bool nonblocking;
+    bool realized;
+    bool attached; /* the version exchange is done */
+    struct log log;
+    vfu_reset_cb_t *reset;
+    struct region regions[VFU_PCI_DEV_NUM_REGIONS];
+    struct session session;
+    struct transport *transport; /* owned */
+    struct connection connection;
+};
+
+/* Ends the session with the client: all that it has set up goes, in the order that is documented
+ * for vfu_run_ctx(). */
+void context_end_session(struct vfu_ctx *ctx);

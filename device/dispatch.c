@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "device/dispatch.h"
+
+#include "device/context.h"
+#include "device/device_info.h"
+#include "device/dma_commands.h"
+#include "device/irq_commands.h"
+#include "device/region_commands.h"
+#include "device/reset.h"
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <stddef.h>
+
+struct command {
+    uint32_t min_payload; /* bytes; a shorter message is EINVAL */
+    bool carries_fds;
+    /* Returns 0, or the negative errno that the client gets. */
+    int (*handle)(struct vfu_ctx *ctx, const struct request *request, struct reply *reply);
+};
+
+/* VERSION has no handler: it comes first, and once; see negotiation.c. */
+static const struct command commands[VFIO_USER_MAX] = {
+    /* clang-format off */
+    [VFIO_USER_VERSION] = { 0, true, NULL },
+    [VFIO_USER_DMA_MAP] = { sizeof(struct vfio_user_dma_map), true, dma_handle_map },
+    [VFIO_USER_DMA_UNMAP] = { sizeof(struct vfio_user_dma_unmap), false, dma_handle_unmap },
+    [VFIO_USER_DEVICE_GET_INFO] =
+        { sizeof(struct vfio_user_device_info), false, device_info_handle_get },
+    [VFIO_USER_DEVICE_GET_REGION_INFO] =
+        { sizeof(struct vfio_region_info), false, region_handle_get_info },
+    [VFIO_USER_DEVICE_GET_IRQ_INFO] =
+        { sizeof(struct vfio_irq_info), false, irq_handle_get_info },
+    [VFIO_USER_DEVICE_SET_IRQS] =
+        { offsetof(struct vfio_irq_set, data), true, irq_handle_set },
+    [VFIO_USER_REGION_READ] =
+        { sizeof(struct vfio_user_region_access), false, region_handle_read },
+    [VFIO_USER_REGION_WRITE] =
+        { sizeof(struct vfio_user_region_access), false, region_handle_write },
+    [VFIO_USER_DEVICE_RESET] = { 0, false, reset_handle_device },
+    /* clang-format on */
+};
+
+bool dispatch_carries_fds(const struct vfio_user_header *header)
+{
+    return header->cmd < VFIO_USER_MAX && commands[header->cmd].carries_fds;
+}
+
+static int execute(struct vfu_ctx *ctx, const struct command *command,
+                   const struct request *request, struct reply *reply)
+{
+    const struct vetting *vetting = &ctx->transport->vetting;
+
+    if (request->size < command->min_payload) {
+        return -EINVAL;
+    }
+    if (command->carries_fds && vetting->error != 0) {
+        return -vetting->error;
+    }
+    return command->handle(ctx, request, reply);
+}
+
+static void complete(struct reply *reply, const struct vfio_user_header *header, int err)
+{
+    if (header->flags & VFIO_USER_F_NO_REPLY) {
+        reply_reset(reply);
+        return;
+    }
+    if (err < 0) {
+        reply_fail(reply, err);
+    }
+    reply_finish(reply);
+}
+
+void dispatch_refuse(struct vfu_ctx *ctx, int err)
+{
+    const struct vfio_user_header *header = frame_header(&ctx->connection.frame);
+    struct reply *reply = &ctx->connection.reply;
+
+    if ((header->flags & VFIO_USER_F_TYPE_MASK) != VFIO_USER_F_TYPE_COMMAND) {
+        return;
+    }
+    reply_begin(reply, header);
+    complete(reply, header, err);
+}
+
+static int run_command(struct vfu_ctx *ctx, const struct vfio_user_header *header)
+{
+    struct frame *frame = &ctx->connection.frame;
+    struct reply *reply = &ctx->connection.reply;
+    const struct command *command = header->cmd < VFIO_USER_MAX ? &commands[header->cmd] : NULL;
+    struct request request = {
+        .header = header,
+        .payload = frame_payload(frame),
+        .size = frame_payload_size(frame),
+        .fds = &frame->fds,
+    };
+    int err = -EINVAL;
+
+    reply_begin(reply, header);
+    if (command != NULL && command->handle != NULL) {
+        err = execute(ctx, command, &request, reply);
+    }
+    if (err < 0) {
+        vfu_log(ctx, LOG_DEBUG, "command %u refused: error %d", header->cmd, -err);
+    }
+    complete(reply, header, err);
+    return 1;
+}
+
+int dispatch_message(struct vfu_ctx *ctx)
+{
+    const struct vfio_user_header *header = frame_header(&ctx->connection.frame);
+
+    switch (header->flags & VFIO_USER_F_TYPE_MASK) {
+    case VFIO_USER_F_TYPE_COMMAND:
+        break;
+    case VFIO_USER_F_TYPE_REPLY:
+        vfu_log(ctx, LOG_WARNING, "dropping a reply to nothing (command %u)", header->cmd);
+        return 0;
+    default:
+        return -EPROTO;
+    }
+    if (header->msg_size == sizeof(*header) && header->cmd != VFIO_USER_DEVICE_RESET) {
+        dispatch_refuse(ctx, -EINVAL);
+        return 0;
+    }
+    return run_command(ctx, header);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "device/dma.h"
+
+#include "device/context.h"
+#include "device/errors.h"
+#include "ipc/fd.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MAX_REGION_SIZE (8ull << 40)
+
+int vfu_setup_device_dma(vfu_ctx_t *ctx, size_t max_regions, vfu_dma_register_cb_t *dma_register,
+                         vfu_dma_unregister_cb_t *dma_unregister)
+{
+    struct dma *dma = &ctx->session.dma;
+
+    dma->enabled = true;
+    dma->max_regions = max_regions < INT_MAX ? max_regions : INT_MAX;
+    dma->added = dma_register;
+    dma->removed = dma_unregister;
+    return 0;
+}
+
+/* fstat(3) is another system call since glibc 2.33, which the jail's filter does not know. */
+static int file_status(int fd, struct stat *status)
+{
+    return syscall(SYS_fstat, fd, status) == 0 ? 0 : -EINVAL;
+}
+
+static size_t page_size_of(const struct stat *status)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t block = status->st_blksize > 0 ? (size_t)status->st_blksize : 0;
+
+    /* Huge-page files tell their page size so; a filesystem may say anything. */
+    return block > page && (block & (block - 1)) == 0 ? block : page;
+}
+
+/* Looks at the file behind a range. Returns 0 or a negative errno. */
+static int inspect_file(const struct dma_request *request, struct dma_region *region)
+{
+    struct stat status;
+    uint64_t end;
+    int err;
+
+    region->info.page_size = (size_t)sysconf(_SC_PAGESIZE);
+    if (request->fd < 0) {
+        return 0;
+    }
+    err = file_status(request->fd, &status);
+    if (err < 0) {
+        return err;
+    }
+    if (__builtin_add_overflow(request->offset, request->size, &end)) {
+        return -EINVAL;
+    }
+    /* Touching memory beyond the end of its file kills the process. */
+    if (S_ISREG(status.st_mode) && end > (uint64_t)status.st_size) {
+        return -EINVAL;
+    }
+    region->has_file = true;
+    region->device = status.st_dev;
+    region->inode = status.st_ino;
+    region->info.page_size = page_size_of(&status);
+    return 0;
+}
+
+/* Whole pages are mapped, so the range may start somewhere within the first one. */
+static int map_region(struct dma_region *region, int fd)
+{
+    vfu_dma_info_t *info = &region->info;
+    uint64_t mask = info->page_size - 1;
+    uint64_t delta = region->offset & mask;
+    uint64_t length;
+    void *mapping;
+
+    if (__builtin_add_overflow(delta + mask, (uint64_t)info->iova.iov_len, &length)) {
+        return -EINVAL;
+    }
+    length &= ~mask;
+    mapping = mmap(NULL, length, (int)info->prot, MAP_SHARED, fd, (off_t)(region->offset - delta));
+    if (mapping == MAP_FAILED) {
+        return -errno;
+    }
+    /* The guest's memory is not ours to write to a core file. A kernel without it just would. */
+    (void)madvise(mapping, length, MADV_DONTDUMP);
+    info->mapping = (struct iovec){ .iov_base = mapping, .iov_len = length };
+    info->vaddr = (char *)mapping + delta;
+    return 0;
+}
+
+static struct dma_region *region_free(struct dma_region *region)
+{
+    if (region == NULL) {
+        return NULL;
+    }
+    if (region->info.mapping.iov_base != NULL) {
+        munmap(region->info.mapping.iov_base, region->info.mapping.iov_len);
+    }
+    fd_close(&region->fd);
+    free(region);
+    return NULL;
+}
+
+/* A mapping keeps the file alive by itself; a descriptor is kept only where it is used. */
+static int provide_access(struct dma_request *request, struct dma_region *region)
+{
+    if (request->fd < 0) {
+        return 0;
+    }
+    if (request->map) {
+        return map_region(region, request->fd);
+    }
+    region->fd = fd_take(&request->fd);
+    return 0;
+}
+
+static int region_new(struct dma_request *request, struct dma_region **result)
+{
+    struct dma_region *region = calloc(1, sizeof(*region));
+    int err;
+
+    if (region == NULL) {
+        return -ENOMEM;
+    }
+    region->fd = -1;
+    region->offset = request->offset;
+    region->info.iova.iov_base = (void *)(uintptr_t)request->address;
+    region->info.iova.iov_len = request->size;
+    region->info.prot = request->prot;
+    err = inspect_file(request, region);
+    if (err == 0) {
+        err = provide_access(request, region);
+    }
+    if (err < 0) {
+        region_free(region);
+        return err;
+    }
+    *result = region;
+    return 0;
+}
+
+/* Whether the client only repeats what it said when it added @region. */
+static bool is_repetition(const struct dma_request *request, const struct dma_region *region)
+{
+    struct stat status;
+
+    if (request->offset != region->offset || request->prot != region->info.prot ||
+        (request->fd >= 0) != region->has_file) {
+        return false;
+    }
+    return request->fd < 0 || (file_status(request->fd, &status) == 0 &&
+                               status.st_dev == region->device && status.st_ino == region->inode);
+}
+
+/* Returns 0 if the range may be added, 1 if it is there already, or -EINVAL. */
+static int check_against_others(const struct dma *dma, const struct dma_request *request)
+{
+    uint64_t last = request->address + (request->size - 1);
+    const struct dma_region *other = dma_index_find(&dma->index, request->address, last);
+
+    if (other == NULL) {
+        return 0;
+    }
+    return dma_region_first(other) == request->address && dma_region_last(other) == last &&
+                   is_repetition(request, other)
+               ? 1
+               : -EINVAL;
+}
+
+static int check_limits(const struct vfu_ctx *ctx, const struct dma_request *request)
+{
+    const struct dma *dma = &ctx->session.dma;
+    const struct transport *transport = ctx->transport;
+    uint64_t bytes;
+
+    if (dma_index_count(&dma->index) >= dma->max_regions ||
+        dma_index_count(&dma->index) >= transport->max_dma_regions) {
+        return -EINVAL;
+    }
+    if (request->fd >= 0 && (__builtin_add_overflow(dma->bytes, request->size, &bytes) ||
+                             bytes > transport->max_dma_bytes)) {
+        return -EINVAL;
+    }
+    return 0;
+}
+
+int dma_add(struct vfu_ctx *ctx, struct dma_request *request)
+{
+    struct dma *dma = &ctx->session.dma;
+    struct dma_region *region;
+    int err;
+
+    if (request->size > MAX_REGION_SIZE) {
+        return -ENOSPC;
+    }
+    err = check_against_others(dma, request);
+    if (err != 0) {
+        return err < 0 ? err : 0;
+    }
+    err = check_limits(ctx, request);
+    if (err == 0) {
+        err = region_new(request, &region);
+    }
+    if (err < 0) {
+        return err;
+    }
+    err = dma_index_insert(&dma->index, region);
+    if (err < 0) {
+        region_free(region);
+        return err;
+    }
+    dma->bytes += region->has_file ? region->info.iova.iov_len : 0;
+    if (dma->added != NULL) {
+        dma->added(ctx, &region->info);
+    }
+    return 0;
+}
+
+/* Until the program's callback returns, addresses in the region can still be looked up. */
+static void remove_region(struct vfu_ctx *ctx, struct dma_region *region)
+{
+    struct dma *dma = &ctx->session.dma;
+
+    if (dma->removed != NULL) {
+        dma->removed(ctx, &region->info);
+    }
+    dma_index_remove(&dma->index, region);
+    dma->bytes -= region->has_file ? region->info.iova.iov_len : 0;
+    region_free(region);
+}
+
+int dma_remove(struct vfu_ctx *ctx, uint64_t address, uint64_t size)
+{
+    struct dma_region *region = dma_index_find(&ctx->session.dma.index, address, address);
+
+    if (region == NULL || dma_region_first(region) != address ||
+        region->info.iova.iov_len != size) {
+        return -ENOENT;
+    }
+    remove_region(ctx, region);
+    return 0;
+}
+
+void dma_remove_all(struct vfu_ctx *ctx)
+{
+    struct dma_region *region;
+
+    while ((region = dma_index_find(&ctx->session.dma.index, 0, UINT64_MAX)) != NULL) {
+        remove_region(ctx, region);
+    }
+}
+
+void dma_fini(struct dma *dma)
+{
+    dma_index_fini(&dma->index);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The guest memory that a client has given: its ranges, and where they are mapped. */
+#pragma once
+
+#include "device/dma_index.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <vfio-user/libvfio-user.h>
+
+struct dma_region {
+    vfu_dma_info_t info; /* what the program sees; iova.iov_len is never 0 */
+    uint64_t offset;     /* in the file */
+    bool has_file;       /* a descriptor came with it, and was not withheld */
+    dev_t device;        /* of that file */
+    ino_t inode;
+    int fd; /* owned; -1 unless the client wants it accessed as a file */
+};
+
+struct dma {
+    bool enabled;
+    size_t max_regions;
+    vfu_dma_register_cb_t *added;
+    vfu_dma_unregister_cb_t *removed;
+    struct dma_index index; /* owns the regions */
+    uint64_t bytes;         /* of all regions that have memory here */
+};
+
+/* A range that a client wants to add. */
+struct dma_request {
+    uint64_t address;
+    uint64_t size;   /* not 0; does not reach beyond 2^64 */
+    uint64_t offset; /* in the file */
+    uint32_t prot;   /* PROT_READ, PROT_WRITE */
+    int fd;          /* -1: none. Taken by dma_add(): set to -1 if it is kept. */
+    bool map;        /* map it; else it is accessed as a file */
+};
+
+static inline uint64_t dma_region_first(const struct dma_region *region)
+{
+    return (uintptr_t)region->info.iova.iov_base;
+}
+
+/* The address of its last byte: a region may end at 2^64. */
+static inline uint64_t dma_region_last(const struct dma_region *region)
+{
+    return dma_region_first(region) + (region->info.iova.iov_len - 1);
+}
+
+/*
+ * Adds a range and tells the program; repeating one changes nothing. Returns 0, -EINVAL (overlap,
+ * limits, end of file), -ENOSPC (too large), -ENOMEM, or the negative errno of mmap(2).
+ */
+int dma_add(struct vfu_ctx *ctx, struct dma_request *request);
+
+/* Removes the range that is exactly this one. Returns 0 or -ENOENT. */
+int dma_remove(struct vfu_ctx *ctx, uint64_t address, uint64_t size);
+
+/* Removes all of them, in ascending order. */
+void dma_remove_all(struct vfu_ctx *ctx);
+
+/* All regions are removed already. */
+void dma_fini(struct dma *dma);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The reply to the message in hand: built in place behind its header, then sent in as many pieces
+ * as the client's socket takes. The buffer is kept from message to message.
+ */
+#pragma once
+
+#include <vfio-user/vfio-user.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Room that is kept; a longer reply gets memory for as long as it lives. */
+#define REPLY_INLINE_SIZE 4096u
+
+struct reply {
+    uint8_t *data; /* header first; 16-byte aligned */
+    size_t capacity;
+    size_t size; /* header included; 0: there is no reply */
+    size_t sent;
+    int region_fd;   /* goes with the first byte; borrowed; -1: none */
+    uint32_t region; /* whose descriptor that is */
+};
+
+/* Returns 0 or -ENOMEM. */
+int reply_init(struct reply *reply);
+void reply_fini(struct reply *reply);
+
+/* Starts an answer to @request without payload. */
+void reply_begin(struct reply *reply, const struct vfio_user_header *request);
+
+/*
+ * Makes the payload @size bytes, of undefined content. Returns it, 16-byte aligned, or NULL.
+ * The reply's earlier payload is lost.
+ */
+void *reply_payload(struct reply *reply, size_t size);
+
+/* Makes it an error reply: header only. @err is a negative errno. */
+void reply_fail(struct reply *reply, int err);
+
+/* Completes the header. */
+void reply_finish(struct reply *reply);
+
+/* Forgets the reply, sent or not. */
+void reply_reset(struct reply *reply);
+
+static inline bool reply_is_pending(const struct reply *reply)
+{
+    return reply->sent < reply->size;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "device/reset.h"
+
+#include "device/context.h"
+#include "device/errors.h"
+
+int vfu_setup_device_reset_cb(vfu_ctx_t *ctx, vfu_reset_cb_t *reset)
+{
+    ctx->reset = reset;
+    return 0;
+}
+
+static int call_reset(struct vfu_ctx *ctx, vfu_reset_type_t type)
+{
+    if (ctx->reset == NULL) {
+        return 0;
+    }
+    errno = 0;
+    return ctx->reset(ctx, type) < 0 ? callback_error() : 0;
+}
+
+int reset_handle_device(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)
+{
+    vfu_log(ctx, LOG_INFO, "device reset");
+    return call_reset(ctx, VFU_RESET_DEVICE);
+}
+
+void reset_lost_connection(struct vfu_ctx *ctx)
+{
+    if (call_reset(ctx, VFU_RESET_LOST_CONN) < 0) {
+        vfu_log(ctx, LOG_WARNING, "the device failed to reset after its client was gone");
+    }
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Theory of operation
+ *
+ * The supervisor has started this process in namespaces and with a root of its own, without
+ * capabilities, with no_new_privs and a first filter, and with one end of the control channel. The
+ * program has had its time to open what it needs. Now, before a client's first byte:
+ *
+ *   1. Receive SEAL: the final filter and the limits of the policy. Nothing has changed yet; a
+ *      supervisor of another version, or a device with more interrupts than it may have, ends here.
+ *   2. Seal the memory of regions against shrinking, so that no client can pull it away. Needs
+ *      fcntl(2), which the filter takes away.
+ *   3. Warm up: whatever the C library and json-c do only on first use, they do now. Afterwards
+ *      they make no system call that the filter does not know. Must follow all set-up of our own.
+ *   4. Become non-dumpable: nobody of the same uid may look into this process or attach to it.
+ *      exec(2) had reset that.
+ *   5. Load the filter, on all threads at once; one that cannot be synchronised is an error. From
+ *      here on only what the filter lists works. Everything else reaches the supervisor through the
+ *      listener, and this process does not survive it.
+ *   6. Send SEALED with the listener, and close it: as long as it were here, this process could
+ *      answer for the supervisor. The supervisor now looks at /proc for itself.
+ *   7. Declare the regions, then READY: the gate may accept clients.
+ *
+ * A failure in 1 to 4 leaves the process as it was, unsealed, and the supervisor, which gets no
+ * SEALED, ends it. There is no way back from 5.
+ */
+#include "device/seal.h"
+
+#include "device/context.h"
+#include "device/negotiation.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Enough that qsort(3) asks for the size of memory (glibc: above 1024 bytes). */
+#define WARM_UP_ITEMS 1024
+
+static int receive_seal(struct control_channel *channel, struct control_message *message)
+{
+    AUTO_FD_LIST fds = { .count = 0 };
+    const struct control_seal *seal = &message->body.seal;
+    int n = control_receive(channel, message, &fds, 0);
+
+    if (n <= 0) {
+        return n == 0 ? -ENOTCONN : n;
+    }
+    if (seal->version != CONTROL_VERSION || seal->filter_count == 0 ||
+        seal->filter_count > CONTROL_TAIL_MAX / sizeof(struct sock_filter) ||
+        message->tail_size != seal->filter_count * sizeof(struct sock_filter)) {
+        return -EPROTO;
+    }
+    return 0;
+}
+
+static int check_limits(struct vfu_ctx *ctx, const struct control_seal *seal)
+{
+    const struct irq_table *tables = ctx->session.irqs.tables;
+
+    for (int type = 0; type < VFU_DEV_NUM_IRQS; type++) {
+        if (tables[type].count > seal->irq_max_vectors) {
+            vfu_log(ctx, LOG_ERR,
+                    "the device has %u interrupts of type %d, the policy allows %u "
+                    "(irqs.max_vectors)",
+                    tables[type].count, type, seal->irq_max_vectors);
+            return -E2BIG;
+        }
+    }
+    return 0;
+}
+
+static void seal_regions(struct vfu_ctx *ctx)
+{
+    for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
+        int fd = ctx->regions[i].fd;
+
+        if (fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
+            vfu_log(ctx, LOG_WARNING,
+                    "the memory of region %d cannot be sealed against shrinking: %m; "
+                    "use memfd_create() with MFD_ALLOW_SEALING",
+                    i);
+        }
+    }
+}
+
+static int compare_items(const void *a, const void *b)
+{
+    const int *left = a;
+    const int *right = b;
+
+    return (*left > *right) - (*left < *right);
+}
+
+/* The first line that a program prints looks at the descriptor and allocates a buffer. */
+static void warm_up_stream(FILE *stream)
+{
+    bool by_line = __flbf(stream) != 0;
+
+    if (__fbufsize(stream) == 0) {
+        /* Without a buffer of the caller's, glibc allocates its own right here. */
+        setvbuf(stream, NULL, _IOFBF, 0);
+        if (by_line) {
+            setvbuf(stream, NULL, _IOLBF, 0);
+        }
+    }
+}
+
+static void warm_up(void)
+{
+    static int items[WARM_UP_ITEMS];
+    char text[64];
+    struct timespec time;
+    struct tm calendar;
+    time_t zero = 0;
+
+    free(malloc(1));
+    negotiation_warm_up();
+    qsort(items, WARM_UP_ITEMS, sizeof(items[0]), compare_items);
+    errno = EINVAL;
+    snprintf(text, sizeof(text), "%m %f %s", 0.5, strerror(ENOTCONN));
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    tzset();
+    gmtime_r(&zero, &calendar);
+    localtime_r(&zero, &calendar);
+    sysconf(_SC_PAGESIZE);
+    warm_up_stream(stdout);
+}
+
+/* Returns the listener, or a negative errno. */
+static int load_filter(const struct control_message *message)
+{
+    struct sock_filter filter[CONTROL_TAIL_MAX / sizeof(struct sock_filter)];
+    struct sock_fprog program = {
+        .len = (unsigned short)message->body.seal.filter_count,
+        .filter = filter,
+    };
+    const unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_TSYNC |
+                           SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+    long listener;
+
+    memcpy(filter, message->tail, message->tail_size);
+    if (prctl(PR_SET_DUMPABLE, 0) < 0) {
+        return -errno;
+    }
+    listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    return listener >= 0 ? (int)listener : -errno;
+}
+
+static int send_descriptor(struct control_channel *channel, const struct control_message *message,
+                           int fd)
+{
+    struct fd_list fds;
+
+    fd_list_init(&fds);
+    fd_list_add(&fds, fd); /* borrowed, so the list is not closed */
+    return control_send(channel, message, &fds, 0);
+}
+
+static int report_sealed(struct control_channel *channel, int listener)
+{
+    const struct control_message message = { .type = CONTROL_SEALED };
+    int err = send_descriptor(channel, &message, listener);
+
+    close(listener);
+    return err;
+}
+
+static int declare_regions(struct vfu_ctx *ctx, struct control_channel *channel)
+{
+    struct control_message message = { .type = CONTROL_REGION };
+
+    for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
+        int err = 0;
+
+        message.body.region.index = (uint32_t)i;
+        if (ctx->regions[i].fd >= 0) {
+            err = send_descriptor(channel, &message, ctx->regions[i].fd);
+        }
+        if (err < 0) {
+            return err;
+        }
+    }
+    return control_send_plain(channel, CONTROL_READY, 0);
+}
+
+int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct control_seal *seal)
+{
+    struct control_message message;
+    int listener;
+    int err = receive_seal(channel, &message);
+
+    if (err == 0) {
+        err = check_limits(ctx, &message.body.seal);
+    }
+    if (err < 0) {
+        return err;
+    }
+    *seal = message.body.seal;
+    seal_regions(ctx);
+    warm_up();
+    listener = load_filter(&message);
+    if (listener < 0) {
+        vfu_log(ctx, LOG_ERR, "the filter cannot be loaded: %s", strerror(-listener));
+        return listener;
+    }
+    err = report_sealed(channel, listener);
+    return err < 0 ? err : declare_regions(ctx, channel);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Where a client comes from, and how descriptors are exchanged with it.
+ *
+ *   transport_socket.c   the device binds the socket itself and does everything itself
+ *   transport_broker.c   vfu-broker has the socket; its gate receives and sends whatever may carry
+ *                        descriptors, and all other bytes go straight through the client's socket
+ *
+ * A transport passes bytes and descriptors; connection.c makes messages of them.
+ */
+#pragma once
+
+#include "ipc/control.h"
+#include "ipc/fd_list.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct transport;
+struct vfu_ctx;
+
+struct transport_ops {
+    /*
+     * Gets a client; @wait says whether to wait for one. Returns its socket, non-blocking, which
+     * the caller owns; or -EAGAIN, -EINTR or another negative errno.
+     */
+    int (*attach)(struct transport *transport, struct vfu_ctx *ctx, bool wait);
+    /*
+     * Receives up to @size bytes, and what descriptors come with them, without blocking. Fills in
+     * transport->vetting. Results as socket_receive().
+     */
+    ssize_t (*take)(struct transport *transport, int sock, uint16_t command, void *buffer,
+                    size_t size, struct fd_list *fds);
+    /* Sends up to @size bytes without blocking. Returns how many, or -errno. */
+    ssize_t (*send)(struct transport *transport, int sock, const void *buffer, size_t size);
+    /* The same, with the descriptor of PCI region @region, which is @fd. */
+    ssize_t (*send_region)(struct transport *transport, int sock, const void *buffer, size_t size,
+                           uint32_t region, int fd);
+    /* The version exchange has succeeded. */
+    void (*negotiated)(struct transport *transport);
+    /* The client is gone; its socket is closed next. */
+    void (*detach)(struct transport *transport);
+    /* What becomes readable when a client comes. */
+    int (*poll_fd)(const struct transport *transport);
+    void (*destroy)(struct transport *transport);
+};
+
+/* What is known of the descriptors that came with the current message. */
+struct vetting {
+    int error;      /* errno (positive) with which to refuse a command that uses them; 0: none */
+    uint32_t count; /* entries in kind[] */
+    uint8_t kind[FD_LIST_MAX]; /* enum descriptor_kind */
+};
+
+struct transport {
+    const struct transport_ops *ops;
+    struct vetting vetting;
+    bool vets;    /* vetting.kind[] is filled in; else the library looks at descriptors itself */
+    int watch_fd; /* readable when the session is over, whatever the client does; or -1 */
+    unsigned
+        handshake_seconds;  /* until the version exchange is complete; 0: others look after it */
+    unsigned stall_seconds; /* for the rest of a message, and for reading a reply */
+    size_t max_dma_regions; /* limits that a policy sets */
+    uint64_t max_dma_bytes;
+};
+
+/*
+ * Makes the transport that the environment asks for. Returns 0, or a negative errno as documented
+ * for vfu_create_ctx().
+ */
+int transport_create(struct transport **transport, const char *path, bool nonblocking);
+int transport_socket_create(struct transport **transport, const char *path, bool nonblocking);
+int transport_broker_create(struct transport **transport, const char *channel);
+
+/*
+ * Whether descriptor @index of a message can serve as @wanted. Returns 0; 1 if it is memory which
+ * is withheld from the device; or -EINVAL.
+ */
+int transport_check_descriptor(struct transport *transport, const struct fd_list *fds, size_t index,
+                               enum descriptor_kind wanted);
+
+/* Forgets what was known of the last message's descriptors. */
+static inline void transport_forget_vetting(struct transport *transport)
+{
+    transport->vetting.error = 0;
+    transport->vetting.count = 0;
+}

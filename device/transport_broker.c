@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Under vfu-broker. The client's socket is one open file description in two processes: this one
+ * reads and writes plain messages itself; what may carry descriptors it leaves to the gate, which
+ * receives and vets it, or sends it, when asked on the control channel.
+ *
+ * The channel is inherited as a descriptor that the environment names. Whatever is wrong with it
+ * is an error: a program that was to run in a jail must not come to run without one.
+ */
+#include "device/transport.h"
+
+#include "device/context.h"
+#include "device/seal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum stage {
+    STAGE_UNSEALED,
+    STAGE_WAITING, /* sealed, no client yet */
+    STAGE_SERVING,
+    STAGE_OVER, /* the one client has gone, or the seal failed */
+};
+
+struct broker_transport {
+    struct transport base;
+    struct control_channel channel;
+    enum stage stage;
+    uint32_t declared; /* regions that the gate has the memory of, a bit each */
+};
+
+/* The channel belongs to the process, and serves one context. */
+static bool channel_in_use;
+
+static struct broker_transport *self(const struct transport *transport)
+{
+    return (struct broker_transport *)transport;
+}
+
+/* Waits until there is something in the channel. Returns 0, -EINTR, or -EAGAIN if not @wait. */
+static int wait_for_channel(const struct broker_transport *transport, bool wait)
+{
+    static const struct timespec no_time;
+    struct pollfd fd = { .fd = transport->channel.fd, .events = POLLIN };
+    int n = ppoll(&fd, 1, wait ? NULL : &no_time, NULL);
+
+    if (n < 0) {
+        return -errno;
+    }
+    return n > 0 ? 0 : -EAGAIN;
+}
+
+static int broker_seal(struct broker_transport *transport, struct vfu_ctx *ctx)
+{
+    struct control_seal seal;
+    int err = seal_process(ctx, &transport->channel, &seal);
+
+    if (err < 0) {
+        transport->stage = STAGE_OVER;
+        return err;
+    }
+    transport->base.stall_seconds = seal.stall_seconds;
+    transport->base.max_dma_regions = seal.dma_max_regions;
+    transport->base.max_dma_bytes = seal.dma_max_bytes;
+    for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
+        transport->declared |= ctx->regions[i].fd >= 0 ? 1u << i : 0;
+    }
+    transport->stage = STAGE_WAITING;
+    return 0;
+}
+
+/* Returns the client's socket, or a negative errno. */
+static int receive_client(struct broker_transport *transport)
+{
+    AUTO_FD_LIST fds = { .count = 0 };
+    struct control_message message;
+    int n = control_receive(&transport->channel, &message, &fds, MSG_DONTWAIT);
+
+    if (n == -EAGAIN) {
+        return n;
+    }
+    if (n <= 0 || message.type != CONTROL_CLIENT) {
+        transport->stage = STAGE_OVER;
+        return n < 0 ? n : -ENOTCONN;
+    }
+    transport->stage = STAGE_SERVING;
+    return fd_list_take(&fds, 0);
+}
+
+static int broker_attach(struct transport *base, struct vfu_ctx *ctx, bool wait)
+{
+    struct broker_transport *transport = self(base);
+    int err;
+
+    if (transport->stage == STAGE_UNSEALED) {
+        err = broker_seal(transport, ctx);
+        if (err < 0) {
+            return err;
+        }
+    }
+    err = wait_for_channel(transport, wait);
+    if (err < 0) {
+        return err;
+    }
+    return transport->stage == STAGE_WAITING ? receive_client(transport) : -ESHUTDOWN;
+}
+
+/* Whether an answer of the gate is consistent in itself; then it describes what was received. */
+static bool answer_is_valid(const struct control_message *answer, size_t size, size_t fds)
+{
+    const struct control_taken *taken = &answer->body.taken;
+    size_t passed = 0;
+
+    if (taken->fds_count > FD_LIST_MAX || taken->fds_error < 0 || taken->fds_error > 4095) {
+        return false;
+    }
+    for (uint32_t i = 0; i < taken->fds_count; i++) {
+        passed += taken->kind[i] != DESCRIPTOR_WITHHELD;
+    }
+    if (passed != fds) {
+        return false;
+    }
+    return taken->result <= 0
+               ? fds == 0 && answer->tail_size == 0
+               : answer->tail_size == (uint32_t)taken->result && answer->tail_size <= size;
+}
+
+/* Gives every descriptor of the message its place, also those that are not passed on. */
+static void note_descriptors(struct vetting *vetting, const struct control_taken *taken,
+                             struct fd_list *passed, struct fd_list *fds)
+{
+    size_t next = 0;
+
+    vetting->error = taken->fds_error;
+    vetting->count = taken->fds_count;
+    for (uint32_t i = 0; i < taken->fds_count; i++) {
+        vetting->kind[i] = taken->kind[i];
+        fd_list_add(fds, taken->kind[i] == DESCRIPTOR_WITHHELD ? -1 : fd_list_take(passed, next++));
+    }
+}
+
+static ssize_t broker_take(struct transport *base, int sock, uint16_t command, void *buffer,
+                           size_t size, struct fd_list *fds)
+{
+    struct broker_transport *transport = self(base);
+    AUTO_FD_LIST passed = { .count = 0 };
+    struct control_message message = {
+        .type = CONTROL_TAKE,
+        .body.take = { .size = (uint32_t)size, .command = command },
+    };
+    int err = control_send(&transport->channel, &message, NULL, 0);
+
+    if (err == 0) {
+        err = control_receive(&transport->channel, &message, &passed, 0);
+    }
+    if (err <= 0) {
+        return err == 0 || err == -EPIPE || err == -ECONNRESET ? -ESHUTDOWN : err;
+    }
+    if (!answer_is_valid(&message, size, passed.count)) {
+        return -EPROTO;
+    }
+    if (message.body.taken.result > 0) {
+        note_descriptors(&base->vetting, &message.body.taken, &passed, fds);
+        memcpy(buffer, message.tail, message.tail_size);
+    }
+    return message.body.taken.result;
+}
+
+/* SIGPIPE is ignored since before the program started; send(2) is not in the filter. */
+static ssize_t broker_send(struct transport *base, int sock, const void *buffer, size_t size)
+{
+    ssize_t n = write(sock, buffer, size);
+
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t broker_send_region(struct transport *base, int sock, const void *buffer, size_t size,
+                                  uint32_t region, int fd)
+{
+    struct broker_transport *transport = self(base);
+    AUTO_FD_LIST none = { .count = 0 };
+    struct control_message message = {
+        .type = CONTROL_SEND,
+        .tail_size = (uint32_t)(size < CONTROL_TAIL_MAX ? size : CONTROL_TAIL_MAX),
+        .body.send = { .region = region },
+    };
+    int err;
+
+    if (!(transport->declared & (1u << region))) {
+        return -EBADF; /* set up after the seal */
+    }
+    memcpy(message.tail, buffer, message.tail_size);
+    err = control_send(&transport->channel, &message, NULL, 0);
+    if (err == 0) {
+        err = control_receive(&transport->channel, &message, &none, 0);
+    }
+    if (err <= 0) {
+        return -ENOTCONN; /* the gate is gone, and so is the client */
+    }
+    return message.body.sent.result <= (int32_t)size ? message.body.sent.result : -EPROTO;
+}
+
+/* A gate that has gone is noticed where we wait. */
+static void broker_negotiated(struct transport *base)
+{
+    (void)control_send_plain(&self(base)->channel, CONTROL_NEGOTIATED, MSG_DONTWAIT);
+}
+
+static void broker_detach(struct transport *base)
+{
+    (void)control_send_plain(&self(base)->channel, CONTROL_DETACHED, MSG_DONTWAIT);
+    self(base)->stage = STAGE_OVER;
+}
+
+static int broker_poll_fd(const struct transport *base)
+{
+    return self(base)->channel.fd;
+}
+
+/* The filter does not let the channel be closed: its number must never mean something else. */
+static void broker_destroy(struct transport *base)
+{
+    free(base);
+}
+
+static const struct transport_ops broker_ops = {
+    .attach = broker_attach,
+    .take = broker_take,
+    .send = broker_send,
+    .send_region = broker_send_region,
+    .negotiated = broker_negotiated,
+    .detach = broker_detach,
+    .poll_fd = broker_poll_fd,
+    .destroy = broker_destroy,
+};
+
+/* Returns the descriptor that @text names, or -EINVAL if that is not a channel. */
+static int parse_channel(const char *text)
+{
+    int type = 0;
+    socklen_t size = sizeof(type);
+    char *end;
+    long fd;
+
+    errno = 0;
+    fd = strtol(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || fd < 0 || fd > INT32_MAX) {
+        return -EINVAL;
+    }
+    if (getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_SEQPACKET) {
+        return -EINVAL;
+    }
+    return (int)fd;
+}
+
+int transport_broker_create(struct transport **result, const char *channel)
+{
+    int fd = parse_channel(channel);
+    struct broker_transport *transport;
+
+    if (fd < 0) {
+        return fd;
+    }
+    if (channel_in_use) {
+        return -EBUSY;
+    }
+    transport = calloc(1, sizeof(*transport));
+    if (transport == NULL) {
+        return -ENOMEM;
+    }
+    transport->base = (struct transport){
+        .ops = &broker_ops,
+        .vets = true,
+        .watch_fd = fd,
+    };
+    transport->channel = (struct control_channel){
+        .fd = fd,
+        .role = CONTROL_CHILD_END,
+        .state = CONTROL_STATE_START,
+    };
+    channel_in_use = true;
+    *result = &transport->base;
+    return 0;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Standalone: the device listens on a UNIX socket of its own. */
+#include "device/transport.h"
+
+#include "ipc/fd.h"
+#include "ipc/socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define HANDSHAKE_SECONDS 10
+#define STALL_SECONDS 30
+
+struct socket_transport {
+    struct transport base;
+    int listener;
+    char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* empty: an abstract address */
+    dev_t device; /* of the socket file, to remove no other one */
+    ino_t inode;
+};
+
+static struct socket_transport *self(const struct transport *transport)
+{
+    return (struct socket_transport *)transport;
+}
+
+static int socket_attach(struct transport *transport, struct vfu_ctx *ctx, bool wait)
+{
+    int sock = accept4(self(transport)->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (sock < 0) {
+        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    }
+    return sock;
+}
+
+static ssize_t socket_take(struct transport *transport, int sock, uint16_t command, void *buffer,
+                           size_t size, struct fd_list *fds)
+{
+    return socket_receive(sock, buffer, size, MSG_DONTWAIT, fds);
+}
+
+static ssize_t socket_send_plain(struct transport *transport, int sock, const void *buffer,
+                                 size_t size)
+{
+    ssize_t n = send(sock, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t socket_send_region(struct transport *transport, int sock, const void *buffer,
+                                  size_t size, uint32_t region, int fd)
+{
+    struct fd_list fds;
+
+    fd_list_init(&fds);
+    fd_list_add(&fds, fd); /* borrowed, so the list is not closed */
+    return socket_send(sock, buffer, size, MSG_DONTWAIT, &fds);
+}
+
+static void socket_negotiated(struct transport *transport)
+{
+}
+
+static void socket_detach(struct transport *transport)
+{
+}
+
+static int socket_poll_fd(const struct transport *transport)
+{
+    return self(transport)->listener;
+}
+
+static void remove_socket_file(const struct socket_transport *transport)
+{
+    struct stat status;
+
+    if (transport->path[0] != '\0' && lstat(transport->path, &status) == 0 &&
+        status.st_dev == transport->device && status.st_ino == transport->inode) {
+        unlink(transport->path);
+    }
+}
+
+static void socket_destroy(struct transport *transport)
+{
+    remove_socket_file(self(transport));
+    fd_close(&self(transport)->listener);
+    free(transport);
+}
+
+static const struct transport_ops socket_ops = {
+    .attach = socket_attach,
+    .take = socket_take,
+    .send = socket_send_plain,
+    .send_region = socket_send_region,
+    .negotiated = socket_negotiated,
+    .detach = socket_detach,
+    .poll_fd = socket_poll_fd,
+    .destroy = socket_destroy,
+};
+
+/* Binds and listens. An empty path gives an address of zeros only, which is an abstract one. */
+static int start_listening(struct socket_transport *transport, const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct stat status;
+
+    strcpy(address.sun_path, path);
+    if (bind(transport->listener, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        return -errno;
+    }
+    strcpy(transport->path, path);
+    if (path[0] != '\0' && lstat(path, &status) == 0) {
+        transport->device = status.st_dev;
+        transport->inode = status.st_ino;
+    }
+    return listen(transport->listener, 0) < 0 ? -errno : 0;
+}
+
+int transport_socket_create(struct transport **result, const char *path, bool nonblocking)
+{
+    struct socket_transport *transport;
+    int err;
+
+    if (strlen(path) >= sizeof(transport->path)) {
+        return -ENAMETOOLONG;
+    }
+    transport = calloc(1, sizeof(*transport));
+    if (transport == NULL) {
+        return -ENOMEM;
+    }
+    transport->base = (struct transport){
+        .ops = &socket_ops,
+        .watch_fd = -1,
+        .handshake_seconds = HANDSHAKE_SECONDS,
+        .stall_seconds = STALL_SECONDS,
+        .max_dma_regions = SIZE_MAX,
+        .max_dma_bytes = UINT64_MAX,
+    };
+    transport->listener =
+        socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
+    err = transport->listener >= 0 ? start_listening(transport, path) : -errno;
+    if (err < 0) {
+        socket_destroy(&transport->base);
+        return err;
+    }
+    *result = &transport->base;
+    return 0;
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libvfio-user: implements a PCI device in a process of its own, for any VMM that speaks the
+ * vfio-user protocol.
+ *
+ * The life of a device:
+ *
+ *     vfu_create_ctx()                            a context, one device for one client at a time
+ *     vfu_setup_log(), vfu_pci_init(), vfu_pci_set_id(), vfu_pci_set_class(),
+ *     vfu_setup_region(), vfu_setup_device_...()  describe the device
+ *     vfu_realize_ctx()                           the description is complete
+ *     vfu_attach_ctx()                            wait for a client, agree on the protocol
+ *     vfu_run_ctx()                               serve it; -1/ENOTCONN when it is gone:
+ *                                                 back to vfu_attach_ctx()
+ *     vfu_destroy_ctx()
+ *
+ * vfu_pci_init() comes before the functions that write config space. The calls that describe the
+ * device work later too, also while a client is attached; what a client has asked before, it will
+ * not ask again.
+ *
+ * Under vfu-broker the same program runs in a jail, without any change. There the first
+ * vfu_attach_ctx() seals the process: from then on it can open no file, make no socket and start
+ * no thread, so whatever the device needs has to be there by then. See vfu_attach_ctx().
+ *
+ * Errors: functions that return int give -1 and errno. Errnos that a function lists are the ones
+ * with a meaning of their own; others come from the system call that failed. errno is unspecified
+ * after a success. Arguments are checked always, not only in debug builds; @vfu_ctx must not be
+ * NULL unless a function says so.
+ *
+ * Callbacks run in the thread that called vfu_run_ctx(), vfu_attach_ctx() or vfu_destroy_ctx(),
+ * inside that call, and must not call these three. They return -1 and set errno to fail; the
+ * client gets that errno (EINVAL if it is 0).
+ *
+ * Threads: a context belongs to one thread at a time; different contexts are independent.
+ * vfu_get_private() and vfu_log() may be called from any thread.
+ *
+ * Units are bytes unless something else is said. Addresses and sizes are host integers; the
+ * contents of config space and of registers are little-endian.
+ *
+ * Source of the facts: the vfio-user protocol, linux/vfio.h, the PCI specifications, and the
+ * published interface of the reference library, whose programs compile and run against this one.
+ */
+#ifndef LIB_VFIO_USER_H
+#define LIB_VFIO_USER_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "pci_defs.h"
+#include "vfio-user.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* These functions are in the shared library, also for a program that hides its own symbols. */
+#pragma GCC visibility push(default)
+
+/* A guest address, in the shape of a pointer; never to be dereferenced. */
+typedef void *vfu_dma_addr_t;
+
+struct dma_sg;
+typedef struct dma_sg dma_sg_t;
+
+typedef struct vfu_ctx vfu_ctx_t;
+
+/* ---- Context ---------------------------------------------------------------------------- */
+
+typedef enum {
+    VFU_TRANS_SOCK, /* a UNIX stream socket */
+    VFU_TRANS_PIPE, /* not supported */
+    VFU_TRANS_MAX,
+} vfu_trans_t;
+
+typedef enum {
+    VFU_DEV_TYPE_PCI,
+} vfu_dev_type_t;
+
+/* vfu_attach_ctx() and vfu_run_ctx() never wait. */
+#define LIBVFIO_USER_FLAG_ATTACH_NB (1 << 0)
+
+/*
+ * vfu_create_ctx - makes a context, and the socket that a client will connect to
+ * @trans: VFU_TRANS_SOCK
+ * @path: of the socket, which must not exist yet, at most 107 bytes; copied. The file is removed
+ *        by vfu_destroy_ctx(). An empty path means an abstract address of 108 zero bytes.
+ *        Under vfu-broker nothing is bound: the broker has the socket.
+ * @flags: 0 or LIBVFIO_USER_FLAG_ATTACH_NB
+ * @pvt: the program's own, given back by vfu_get_private()
+ * @dev_type: VFU_DEV_TYPE_PCI
+ *
+ * A new context has no region, one ERR and one REQ interrupt and no others.
+ *
+ * Returns the context, owned by the caller until vfu_destroy_ctx(); or NULL with errno:
+ *   EINVAL        unknown flags, or @path is NULL; under vfu-broker: VFU_BROKER_FD is not a
+ *                 descriptor of the broker
+ *   ENOTSUP       unknown transport or device type
+ *   ENAMETOOLONG  @path is too long
+ *   EADDRINUSE    @path exists
+ *   EBUSY         under vfu-broker: a context exists already
+ */
+vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *pvt,
+                          vfu_dev_type_t dev_type);
+
+/*
+ * vfu_realize_ctx - completes the description: BAR type bits, interrupt pin, interrupt tables
+ *
+ * Returns 0, also if it was done before; or -1 with errno ENOMEM.
+ */
+int vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
+
+/*
+ * vfu_attach_ctx - takes a client and agrees with it on version and capabilities
+ *
+ * Waits, unless the context was created with LIBVFIO_USER_FLAG_ATTACH_NB: then it returns
+ * -1/EAGAIN as long as there is no client or the client has not said everything, and is called
+ * again when vfu_get_poll_fd() is readable.
+ *
+ * Under vfu-broker the first call seals the process before any byte of a client is read. A sealed
+ * process serves one client: when that has gone, further calls wait for the end of the session.
+ *
+ * Returns 0, or -1 with errno:
+ *   EINVAL      a client is attached already; or the client's message was not acceptable: the
+ *               connection is closed, and another client can be attached
+ *   EAGAIN      see above
+ *   EINTR       a signal; call again
+ *   ENOMSG      the client closed the connection before it said anything
+ *   ECONNRESET  the same, in the middle
+ *   EFAULT      the client attached descriptors to its first message
+ *   ETIMEDOUT   the client did not complete the exchange within 10 seconds
+ *   ENOTCONN    under vfu-broker: the broker is gone
+ *   ESHUTDOWN   under vfu-broker: this session is over, the process should end
+ *   E2BIG       under vfu-broker: more interrupts than the policy's irqs.max_vectors
+ *   EPROTO      under vfu-broker: library and broker do not understand each other
+ */
+int vfu_attach_ctx(vfu_ctx_t *vfu_ctx);
+
+/*
+ * vfu_run_ctx - serves the client
+ *
+ * Without LIBVFIO_USER_FLAG_ATTACH_NB it serves request after request and returns only with an
+ * error. With the flag it serves at most one request, and never waits: an incomplete request is
+ * kept until its rest has come, a reply that the client does not read until it does.
+ *
+ * A client that leaves a request incomplete or a reply unread for 30 seconds (under vfu-broker:
+ * the policy's client.stall_seconds) is disconnected.
+ *
+ * When a client is gone, in this order: every DMA region is removed (unregister callback), the
+ * reset callback runs with VFU_RESET_LOST_CONN, the eventfds of interrupts and the connection are
+ * closed. Config space, regions and everything set up by the program stay.
+ *
+ * Returns the number of requests (0 or 1), or -1 with errno:
+ *   EINVAL    vfu_realize_ctx() was not called
+ *   ENOTCONN  there is no client, or it has just gone
+ *   EINTR     a signal interrupted the wait; nothing is lost, call again
+ */
+int vfu_run_ctx(vfu_ctx_t *vfu_ctx);
+
+/*
+ * vfu_get_poll_fd - what to wait on before vfu_attach_ctx() or vfu_run_ctx()
+ *
+ * Returns the descriptor of the connection if there is one, else of what a client will come from.
+ * It belongs to the library and changes when a client is attached or gone. Readable means: call.
+ */
+int vfu_get_poll_fd(vfu_ctx_t *vfu_ctx);
+
+/*
+ * vfu_destroy_ctx - ends everything; NULL is ignored
+ *
+ * In this order: every DMA region is removed (unregister callback), the reset callback runs with
+ * VFU_RESET_LOST_CONN, eventfds and connection are closed, config space is gone, the socket file
+ * is removed. Descriptors that the program handed in stay open. Under vfu-broker the broker's
+ * channel stays open until the process ends.
+ */
+void vfu_destroy_ctx(vfu_ctx_t *vfu_ctx);
+
+/* vfu_get_private - the @pvt of vfu_create_ctx(); from anywhere, also other threads */
+void *vfu_get_private(vfu_ctx_t *vfu_ctx);
+
+/* ---- Log -------------------------------------------------------------------------------- */
+
+/*
+ * @level: a priority of syslog(3). @msg: one line, valid during the call. Must not call back into
+ * the library, but for vfu_get_private().
+ */
+typedef void(vfu_log_fn_t)(vfu_ctx_t *vfu_ctx, int level, const char *msg);
+
+/*
+ * vfu_log - gives a formatted line to the function of vfu_setup_log()
+ *
+ * Nothing happens if there is none, if @level is above the one set up, or if @fmt is NULL. At most
+ * 8191 bytes; the rest is cut off. errno stays as it is, and "%m" works.
+ */
+void vfu_log(vfu_ctx_t *vfu_ctx, int level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * vfu_setup_log - says where the log goes
+ * @log: called for every line; NULL for no log
+ * @level: the least important priority that is logged, LOG_EMERG to LOG_DEBUG
+ *
+ * At any time. Returns 0, or -1 with errno EINVAL for an unknown level.
+ */
+int vfu_setup_log(vfu_ctx_t *vfu_ctx, vfu_log_fn_t *log, int level);
+
+/* ---- Regions ---------------------------------------------------------------------------- */
+
+/* Indexes of regions, as in linux/vfio.h. */
+enum {
+    VFU_PCI_DEV_BAR0_REGION_IDX,
+    VFU_PCI_DEV_BAR1_REGION_IDX,
+    VFU_PCI_DEV_BAR2_REGION_IDX,
+    VFU_PCI_DEV_BAR3_REGION_IDX,
+    VFU_PCI_DEV_BAR4_REGION_IDX,
+    VFU_PCI_DEV_BAR5_REGION_IDX,
+    VFU_PCI_DEV_ROM_REGION_IDX,
+    VFU_PCI_DEV_CFG_REGION_IDX,
+    VFU_PCI_DEV_VGA_REGION_IDX,
+    VFU_PCI_DEV_NUM_REGIONS,
+};
+
+/* Unused, kept for programs that name them. */
+enum {
+    VFU_GENERIC_DEV_MIGR_REGION_IDX,
+    VFU_GENERIC_DEV_NUM_REGIONS,
+};
+
+#define VFU_REGION_FLAG_READ (1 << 0)
+#define VFU_REGION_FLAG_WRITE (1 << 1)
+#define VFU_REGION_FLAG_RW (VFU_REGION_FLAG_READ | VFU_REGION_FLAG_WRITE)
+#define VFU_REGION_FLAG_MEM (1 << 2)       /* memory; else I/O ports */
+#define VFU_REGION_FLAG_ALWAYS_CB (1 << 3) /* config space: the callback gets all of it */
+#define VFU_REGION_FLAG_64_BITS (1 << 4)   /* BARs 0, 2, 4: takes the BAR above as well */
+#define VFU_REGION_FLAG_PREFETCH (1 << 5)
+#define VFU_REGION_FLAG_MASK                                                                       \
+    (VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM | VFU_REGION_FLAG_ALWAYS_CB |                        \
+     VFU_REGION_FLAG_64_BITS | VFU_REGION_FLAG_PREFETCH)
+
+/*
+ * Called for an access of the client to a region. For config space only where the library does
+ * not handle it: beyond the standard header.
+ * @buf: read: zeroed, to be filled; write: the bytes. 16-byte aligned except in config space.
+ * @count: bytes, 1 to 1 MiB; a guest's register access has 1, 2, 4 or 8
+ * @offset: in the region; @offset + @count is within it
+ *
+ * Returns @count, or -1 and errno. Any other value is an error (EINVAL to the client).
+ */
+typedef ssize_t(vfu_region_access_cb_t)(vfu_ctx_t *vfu_ctx, char *buf, size_t count, off_t offset,
+                                        bool is_write);
+/* loff_t in the callbacks of programs is the same type. */
+static_assert(sizeof(off_t) == 8, "only 64-bit platforms");
+
+/*
+ * vfu_setup_region - describes a region, or changes it
+ * @region_idx: VFU_PCI_DEV_*_REGION_IDX
+ * @size: bytes; BARs: a power of two, at least 16 (memory) or 4 (I/O). 0 removes the region.
+ *        For config space it counts only before vfu_pci_init(), which has the last word.
+ * @region_access: NULL if clients reach it by mapping alone
+ * @flags: VFU_REGION_FLAG_*, with at least one of READ and WRITE, also to remove a region
+ * @mmap_areas: what clients may map: iov_base is the offset in the region, iov_len the length.
+ *              Copied. NULL with a descriptor means all of the region.
+ * @nr_mmap_areas: how many
+ * @fd: the memory behind the region, -1 for none. Borrowed: it has to stay open as long as the
+ *      context; clients get it. It ought to be a memfd. Under vfu-broker it has to be set up
+ *      before the first vfu_attach_ctx(), which also seals it against shrinking.
+ * @offset: where in @fd the region starts
+ *
+ * Returns 0, or -1 with errno EINVAL (an argument, or BARs that would overlap because one of them
+ * is 64 bits wide) or ENOMEM; then nothing has changed.
+ */
+int vfu_setup_region(vfu_ctx_t *vfu_ctx, int region_idx, size_t size,
+                     vfu_region_access_cb_t *region_access, int flags, struct iovec *mmap_areas,
+                     uint32_t nr_mmap_areas, int fd, uint64_t offset);
+
+/* ---- Reset ------------------------------------------------------------------------------ */
+
+typedef enum vfu_reset_type {
+    VFU_RESET_DEVICE,    /* the client asks for it */
+    VFU_RESET_LOST_CONN, /* the client is gone, or the context is destroyed; result ignored */
+    VFU_RESET_PCI_FLR,   /* the guest asks for it */
+} vfu_reset_type_t;
+
+/*
+ * Brings the device to its state after power-on. The library resets nothing: config space, DMA
+ * regions and interrupts stay as they are. Returns 0, or -1 and errno.
+ */
+typedef int(vfu_reset_cb_t)(vfu_ctx_t *vfu_ctx, vfu_reset_type_t type);
+
+/* vfu_setup_device_reset_cb - @reset may be NULL: then a reset just succeeds. Returns 0. */
+int vfu_setup_device_reset_cb(vfu_ctx_t *vfu_ctx, vfu_reset_cb_t *reset);
+
+/* ---- Interrupts ------------------------------------------------------------------------- */
+
+enum vfu_dev_irq_type {
+    VFU_DEV_INTX_IRQ,
+    VFU_DEV_MSI_IRQ,
+    VFU_DEV_MSIX_IRQ,
+    VFU_DEV_ERR_IRQ,
+    VFU_DEV_REQ_IRQ,
+    VFU_DEV_NUM_IRQS,
+};
+
+/*
+ * vfu_setup_device_nr_irqs - says how many interrupts of a type the device has
+ *
+ * INTx: 1 sets the interrupt pin to INTA. ERR and REQ have at most 1.
+ * Returns 0, or -1 with errno EINVAL (unknown type, more than one ERR or REQ), ENOMEM.
+ */
+int vfu_setup_device_nr_irqs(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uint32_t count);
+
+/*
+ * The client masks or unmasks interrupts @start to @start + @count - 1. The library does not keep
+ * this and does trigger masked interrupts: it is for the device to honour. An INTx whose cause
+ * persists is triggered again on unmask.
+ */
+typedef void(vfu_dev_irq_state_cb_t)(vfu_ctx_t *vfu_ctx, uint32_t start, uint32_t count, bool mask);
+
+/*
+ * vfu_setup_irq_state_callback - for INTx, MSI and MSI-X; @cb NULL for none
+ *
+ * Returns 0, or -1 with errno EINVAL for an unknown type.
+ */
+int vfu_setup_irq_state_callback(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type,
+                                 vfu_dev_irq_state_cb_t *cb);
+
+/*
+ * vfu_irq_trigger - signals interrupt @subindex of the type that the client uses
+ *
+ * INTx, MSI and MSI-X have tables of their own. The one that the client gave an eventfd to last is
+ * looked at first, then the others. Mask and enable bits are not looked at.
+ *
+ * Adds 1 to an eventfd of the client. The library does not make it non-blocking, because that
+ * would change it for the client too: a client that fills the counter (2^64 - 2) of an eventfd
+ * that blocks stops this thread, and harms its own device.
+ *
+ * Returns 0, or -1 with errno:
+ *   EINVAL  no such interrupt, or vfu_realize_ctx() was not called
+ *   ENOENT  the client has not given an eventfd for it
+ *   EAGAIN  the counter is full: the client has an interrupt that it did not take
+ */
+int vfu_irq_trigger(vfu_ctx_t *vfu_ctx, uint32_t subindex);
+
+/* ---- Guest memory ----------------------------------------------------------------------- */
+
+#define LIBVFIO_USER_MAX_DMA_REGIONS (1000 * 1000)
+
+/* A range of guest memory. It belongs to the library; valid until its unregister callback returns.
+ */
+typedef struct vfu_dma_info {
+    struct iovec iova;    /* guest address and length */
+    void *vaddr;          /* where its first byte is here; NULL if it is not mapped */
+    struct iovec mapping; /* the whole mapping, page-aligned; { NULL, 0 } if it is not mapped */
+    size_t page_size;     /* of the mapping */
+    uint32_t prot;        /* PROT_READ, PROT_WRITE: what the client allows, mapped or not */
+} vfu_dma_info_t;
+static_assert(sizeof(vfu_dma_info_t) == 56, "layout");
+
+/*
+ * Called when the client has added a range; not again when it repeats itself. Memory that is
+ * shared without a descriptor, or that the policy of vfu-broker withholds, has no vaddr.
+ * The client can change the contents at any time: read a value once, then check it.
+ */
+typedef void(vfu_dma_register_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
+
+/*
+ * Called before a range is unmapped: every pointer into it must be forgotten when this returns.
+ * Ranges go in ascending order when they all go at once.
+ */
+typedef void(vfu_dma_unregister_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
+
+/*
+ * vfu_setup_device_dma - the device does DMA
+ * @max_regions: how many ranges a client may add at most; see LIBVFIO_USER_MAX_DMA_REGIONS
+ * @dma_register, @dma_unregister: may be NULL
+ *
+ * Without this call a client's ranges are acknowledged and ignored. A second call replaces limit
+ * and callbacks. Returns 0.
+ */
+int vfu_setup_device_dma(vfu_ctx_t *vfu_ctx, size_t max_regions,
+                         vfu_dma_register_cb_t *dma_register,
+                         vfu_dma_unregister_cb_t *dma_unregister);
+
+/* Flag of the functions that copy from and to guest memory. */
+#define VFU_SGL_DIRECT_ACCESS 1
+
+/* ---- PCI -------------------------------------------------------------------------------- */
+
+typedef enum {
+    VFU_PCI_TYPE_CONVENTIONAL, /* 256 bytes of config space */
+    VFU_PCI_TYPE_PCI_X_1,      /* 256 bytes */
+    VFU_PCI_TYPE_PCI_X_2,      /* 4096 bytes */
+    VFU_PCI_TYPE_EXPRESS,      /* 4096 bytes */
+} vfu_pci_type_t;
+
+/*
+ * vfu_pci_init - makes the config space, all zero
+ * @hdr_type: 0 (PCI_HEADER_TYPE_NORMAL)
+ * @revision: not used; write the revision through vfu_pci_get_config_space()
+ *
+ * Returns 0, or -1 with errno EINVAL (arguments) or EEXIST (there is one already).
+ */
+int vfu_pci_init(vfu_ctx_t *vfu_ctx, vfu_pci_type_t pci_type, int hdr_type, int revision);
+
+/* vfu_pci_set_id, vfu_pci_set_class - write these fields; only after vfu_pci_init() */
+void vfu_pci_set_id(vfu_ctx_t *vfu_ctx, uint16_t vid, uint16_t did, uint16_t ssvid, uint16_t ssid);
+void vfu_pci_set_class(vfu_ctx_t *vfu_ctx, uint8_t base, uint8_t sub, uint8_t pi);
+
+/*
+ * vfu_pci_get_config_space - the live config space
+ *
+ * The program may read and write any byte of it at any time. It belongs to the library until
+ * vfu_destroy_ctx(). NULL before vfu_pci_init() or vfu_realize_ctx().
+ */
+vfu_pci_config_space_t *vfu_pci_get_config_space(vfu_ctx_t *vfu_ctx);
+
+/* Flags of capabilities. */
+#define VFU_CAP_FLAG_EXTENDED (1 << 0)
+#define VFU_CAP_FLAG_CALLBACK (1 << 1)
+#define VFU_CAP_FLAG_READONLY (1 << 2)
+
+/* Sizes of structures in config space that the kernel's header does not name. */
+#define VFIO_USER_PCI_CAP_MSI_SIZEOF 0x18
+#define VFIO_USER_PCI_CAP_EXP_SIZEOF 0x3c
+
+/* ---- Migration -------------------------------------------------------------------------- */
+
+typedef enum {
+    VFU_MIGR_STATE_STOP,
+    VFU_MIGR_STATE_RUNNING,
+    VFU_MIGR_STATE_STOP_AND_COPY,
+    VFU_MIGR_STATE_PRE_COPY,
+    VFU_MIGR_STATE_RESUME,
+} vfu_migr_state_t;
+
+#define VFU_MIGR_CALLBACKS_VERS 2
+
+typedef struct {
+    int version; /* VFU_MIGR_CALLBACKS_VERS */
+    /* One step to @state. Returns 0, or -1 and errno: then the device stays where it was. */
+    int (*transition)(vfu_ctx_t *vfu_ctx, vfu_migr_state_t state);
+    /* Fills up to @count bytes of the device's state. Returns how many; 0: nothing (more). */
+    ssize_t (*read_data)(vfu_ctx_t *vfu_ctx, void *buf, uint64_t count);
+    /* Takes @count bytes of the device's state. Returns @count. */
+    ssize_t (*write_data)(vfu_ctx_t *vfu_ctx, void *buf, uint64_t count);
+} vfu_migration_callbacks_t;
+static_assert(sizeof(vfu_migration_callbacks_t) == 32, "layout");
+
+/* ---- Quiesce ---------------------------------------------------------------------------- */
+
+typedef int(vfu_device_quiesce_cb_t)(vfu_ctx_t *vfu_ctx);
+
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LIB_VFIO_USER_H */
