@@ -51,14 +51,25 @@ static int check_text(struct policy_report *report, const char *text, size_t len
     return 0;
 }
 
-static int read_text(struct policy_report *report, int fd, char *buffer)
+static int read_text(struct policy_report *report, int fd, char **text)
 {
-    ssize_t length = read_all(fd, buffer, POLICY_FILE_MAX + 1);
+    char *buffer = malloc(POLICY_FILE_MAX + 2);
+    if (!buffer)
+        return policy_report_no_memory(report);
 
-    if (length < 0)
-        return policy_report_failure(report, "cannot be read", (int)-length);
-    buffer[length] = '\0';
-    return check_text(report, buffer, (size_t)length);
+    int result;
+    ssize_t length = read_all(fd, buffer, POLICY_FILE_MAX + 1);
+    if (length < 0) {
+        result = policy_report_failure(report, "cannot be read", (int)-length);
+    } else {
+        buffer[length] = '\0';
+        result = check_text(report, buffer, (size_t)length);
+    }
+    if (result < 0)
+        free(buffer);
+    else
+        *text = buffer;
+    return result;
 }
 
 int policy_file_read(struct policy_report *report, char **text)
@@ -68,16 +79,9 @@ int policy_file_read(struct policy_report *report, char **text)
     if (fd < 0)
         return policy_report_failure(report, "cannot be opened", errno);
 
-    char *buffer = malloc(POLICY_FILE_MAX + 2);
-    int result = buffer ? check_kind(report, fd) : policy_report_no_memory(report);
+    int result = check_kind(report, fd);
     if (result == 0)
-        result = read_text(report, fd, buffer);
+        result = read_text(report, fd, text);
     close(fd);
-
-    if (result < 0) {
-        free(buffer);
-        return result;
-    }
-    *text = buffer;
-    return 0;
+    return result;
 }

@@ -6,7 +6,7 @@
 
 #include "policy/report.h"
 
-#define POLICY_FILE_MAX (64 * 1024)
+#define POLICY_FILE_MAX 65536 /* bytes */
 
 /*
  * Reads the regular file at report->file. On success returns 0, and in @text a NUL-terminated

@@ -149,7 +149,7 @@ static int read_peers(struct policy_report *report, const struct policy_key *key
     if (result < 0)
         return result;
     for (size_t i = 0; i < json_object_array_length(value) && result == 0; i++) {
-        uint32_t id;
+        uint32_t id = UINT32_MAX; /* nobody */
         size_t mark = policy_report_enter_item(report, i);
         result = read_peer(report, kind, json_object_array_get_idx(value, i), &id);
         policy_report_leave(report, mark);

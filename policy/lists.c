@@ -51,16 +51,17 @@ int policy_read_set(struct policy_report *report, const struct policy_key *key,
         return policy_report_found(report, value, "wanted at least %s",
                                    policy_wanted_choices(key->choices).text);
 
-    for (size_t i = 0; i < json_object_array_length(value) && result == 0; i++) {
-        const struct policy_choice *choice;
+    for (size_t i = 0; i < json_object_array_length(value); i++) {
         size_t mark = policy_report_enter_item(report, i);
-        result = policy_check_choice(report, key, json_object_array_get_idx(value, i), &choice);
+        const struct policy_choice *choice =
+            policy_find_choice(report, key, json_object_array_get_idx(value, i));
         policy_report_leave(report, mark);
-        if (result == 0)
-            set |= choice->value;
+        if (!choice)
+            return -EINVAL;
+        set |= choice->value;
     }
     policy_store(key, target, set);
-    return result;
+    return 0;
 }
 
 /* A NULL-terminated list for @count strings, which belongs to @target at once. */

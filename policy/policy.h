@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define POLICY_MAX_LIST 64
+#define POLICY_MAX_LIST 64 /* entries in any list of the policy */
 
 enum dma_access {
     DMA_ACCESS_NONE,
@@ -60,8 +60,8 @@ struct policy {
     enum dma_access dma_access;
     uint32_t dma_max_regions;
     uint64_t dma_max_bytes;
-    unsigned dma_memory;  /* set of enum memory_kind */
-    unsigned dma_seals;   /* F_SEAL_* that a file must have */
+    unsigned dma_memory; /* set of enum memory_kind */
+    unsigned dma_seals;  /* F_SEAL_* that a file must have */
 
     uint32_t irq_max_vectors;
 
@@ -70,8 +70,8 @@ struct policy {
 
     uid_t jail_uid;
     gid_t jail_gid;
-    char **jail_files;    /* NULL-terminated, absolute */
-    char **jail_syscalls; /* NULL-terminated names; the broker checks that they exist */
+    char **jail_files;      /* NULL-terminated, absolute */
+    char **jail_syscalls;   /* NULL-terminated names; the broker checks that they exist */
     unsigned jail_optional; /* set of enum jail_layer */
 
     uint64_t limit_memory; /* bytes, RLIMIT_DATA */

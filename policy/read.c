@@ -172,34 +172,34 @@ static int read_size(struct policy_report *report, const struct policy_key *key,
     return 0;
 }
 
-int policy_check_choice(struct policy_report *report, const struct policy_key *key,
-                        struct json_object *value, const struct policy_choice **choice)
+const struct policy_choice *policy_find_choice(struct policy_report *report,
+                                               const struct policy_key *key,
+                                               struct json_object *value)
 {
-    struct policy_wanted words = policy_wanted_choices(key->choices);
-    const struct policy_choice *c = key->choices;
+    struct policy_wanted wanted = policy_wanted_choices(key->choices);
+    const struct policy_choice *choice = key->choices;
 
-    if (json_object_is_type(value, json_type_string)) {
-        while (c->word && strcmp(c->word, json_object_get_string(value)) != 0)
-            c++;
-        if (c->word && !c->not_built) {
-            *choice = c;
-            return 0;
-        }
-        if (c->word)
-            return policy_report_found(report, value,
-                                       "not supported by this version (not built yet), wanted %s",
-                                       words.text);
+    if (!json_object_is_type(value, json_type_string)) {
+        policy_report_found(report, value, "wanted %s", wanted.text);
+        return NULL;
     }
-    return policy_report_found(report, value, "wanted %s", words.text);
+    while (choice->word && strcmp(choice->word, json_object_get_string(value)) != 0)
+        choice++;
+    if (choice->word && !choice->not_built)
+        return choice;
+    policy_report_found(report, value, "%swanted %s",
+                        choice->word ? "not supported by this version (not built yet), " : "",
+                        wanted.text);
+    return NULL;
 }
 
 static int read_choice(struct policy_report *report, const struct policy_key *key,
                        struct json_object *value, void *target)
 {
-    const struct policy_choice *choice;
-    int result = policy_check_choice(report, key, value, &choice);
+    const struct policy_choice *choice = policy_find_choice(report, key, value);
 
-    if (result == 0)
-        policy_store(key, target, choice->value);
-    return result;
+    if (!choice)
+        return -EINVAL;
+    policy_store(key, target, choice->value);
+    return 0;
 }

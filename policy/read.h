@@ -41,9 +41,10 @@ int policy_check_text(struct policy_report *report, const struct policy_key *key
 int policy_check_variable(struct policy_report *report, const struct policy_key *key,
                           const char *name, struct json_object *value);
 
-/* Finds the choice that @value names. */
-int policy_check_choice(struct policy_report *report, const struct policy_key *key,
-                        struct json_object *value, const struct policy_choice **choice);
+/* Finds the choice that @value names. NULL: there is none, reported; an -EINVAL for the caller. */
+const struct policy_choice *policy_find_choice(struct policy_report *report,
+                                               const struct policy_key *key,
+                                               struct json_object *value);
 
 /* Stores a number in the target of @key. */
 void policy_store(const struct policy_key *key, void *target, uint64_t number);

@@ -130,19 +130,26 @@ static const char *scan_string(struct scan *scan, const char *quote, int *result
 {
     const char *c = quote + 1;
 
-    while (*c != '"') {
+    while (*c && *c != '"') {
         if (strncmp(c, "\\u0000", 6) == 0)
             *result = policy_report_wrong(scan->report, "found \\u0000 in a string, wanted text");
-        c += *c == '\\' ? 2 : 1;
+        c += *c == '\\' && c[1] ? 2 : 1;
     }
-    return c + 1;
+    return *c ? c + 1 : c;
 }
 
-/* Looks at one token of @text, which the tokener found well formed. Returns what follows it. */
+/*
+ * Looks at one token of @text. The tokener has found the text well formed; where this scan thinks
+ * otherwise, one of the two is wrong, and the policy is refused. Returns what follows the token.
+ */
 static const char *scan_token(struct scan *scan, const char *text, int *result)
 {
     const char *next = text + 1;
 
+    if (scan->depth == 0 && strchr("}],", *text)) {
+        *result = policy_report_wrong(scan->report, "found a stray %c, wanted one object", *text);
+        return next;
+    }
     switch (*text) {
     case '{':
     case '[':
