@@ -17,8 +17,8 @@
  *   5. Load the filter, on all threads at once; one that cannot be synchronised is an error. From
  *      here on only what the filter lists works. Everything else reaches the supervisor through the
  *      listener, and this process does not survive it.
- *   6. Send SEALED with the listener, and close it: as long as it were here, this process could
- *      answer for the supervisor. The supervisor now looks at /proc for itself.
+ *   6. Send NOTIFY with the listener, and close it: as long as it were here, this process could
+ *      answer for the supervisor. Then SEALED: the supervisor now looks at /proc for itself.
  *   7. Declare the regions, then READY: the gate may accept clients.
  *
  * A failure in 1 to 4 leaves the process as it was, unsealed, and the supervisor, which gets no
@@ -52,7 +52,7 @@ static int receive_seal(struct control_channel *channel, struct control_message 
     int n = control_receive(channel, message, &fds, 0);
 
     if (n <= 0) {
-        return n == 0 ? -ENOTCONN : n;
+        return n == 0 || n == -ECONNRESET ? -ENOTCONN : n;
     }
     if (seal->version != CONTROL_VERSION || seal->filter_count == 0 ||
         seal->filter_count > CONTROL_TAIL_MAX / sizeof(struct sock_filter) ||
@@ -167,11 +167,11 @@ static int send_descriptor(struct control_channel *channel, const struct control
 
 static int report_sealed(struct control_channel *channel, int listener)
 {
-    const struct control_message message = { .type = CONTROL_SEALED };
+    const struct control_message message = { .type = CONTROL_NOTIFY };
     int err = send_descriptor(channel, &message, listener);
 
     close(listener);
-    return err;
+    return err < 0 ? err : control_send_plain(channel, CONTROL_SEALED, 0);
 }
 
 static int declare_regions(struct vfu_ctx *ctx, struct control_channel *channel)

@@ -41,6 +41,12 @@ static struct broker_transport *self(const struct transport *transport)
     return (struct broker_transport *)transport;
 }
 
+/* Whether a result of the channel means that the other end is closed. */
+static bool is_channel_gone(int result)
+{
+    return result == 0 || result == -EPIPE || result == -ECONNRESET;
+}
+
 /* Waits until there is something in the channel. Returns 0, -EINTR, or -EAGAIN if not @wait. */
 static int wait_for_channel(const struct broker_transport *transport, bool wait)
 {
@@ -83,11 +89,11 @@ static int receive_client(struct broker_transport *transport)
     if (n == -EAGAIN) {
         return n;
     }
-    if (n <= 0 || message.type != CONTROL_CLIENT) {
+    if (n <= 0) {
         transport->stage = STAGE_OVER;
-        return n < 0 ? n : -ENOTCONN;
+        return is_channel_gone(n) ? -ENOTCONN : n;
     }
-    transport->stage = STAGE_SERVING;
+    transport->stage = STAGE_SERVING; /* in this state CLIENT is all that can come */
     return fd_list_take(&fds, 0);
 }
 
@@ -143,6 +149,21 @@ static void note_descriptors(struct vetting *vetting, const struct control_taken
     }
 }
 
+/* Sends a request to the gate and receives its answer. Returns 0 or a negative errno. */
+static int call_gate(struct broker_transport *transport, struct control_message *message,
+                     struct fd_list *fds)
+{
+    int result = control_send(&transport->channel, message, NULL, 0);
+
+    if (result == 0) {
+        result = control_receive(&transport->channel, message, fds, 0);
+    }
+    if (is_channel_gone(result)) {
+        return -ESHUTDOWN;
+    }
+    return result < 0 ? result : 0;
+}
+
 static ssize_t broker_take(struct transport *base, int sock, uint16_t command, void *buffer,
                            size_t size, struct fd_list *fds)
 {
@@ -152,13 +173,10 @@ static ssize_t broker_take(struct transport *base, int sock, uint16_t command, v
         .type = CONTROL_TAKE,
         .body.take = { .size = (uint32_t)size, .command = command },
     };
-    int err = control_send(&transport->channel, &message, NULL, 0);
+    int result = call_gate(transport, &message, &passed);
 
-    if (err == 0) {
-        err = control_receive(&transport->channel, &message, &passed, 0);
-    }
-    if (err <= 0) {
-        return err == 0 || err == -EPIPE || err == -ECONNRESET ? -ESHUTDOWN : err;
+    if (result < 0) {
+        return result;
     }
     if (!answer_is_valid(&message, size, passed.count)) {
         return -EPROTO;
@@ -188,18 +206,13 @@ static ssize_t broker_send_region(struct transport *base, int sock, const void *
         .tail_size = (uint32_t)(size < CONTROL_TAIL_MAX ? size : CONTROL_TAIL_MAX),
         .body.send = { .region = region },
     };
-    int err;
 
     if (!(transport->declared & (1u << region))) {
         return -EBADF; /* set up after the seal */
     }
     memcpy(message.tail, buffer, message.tail_size);
-    err = control_send(&transport->channel, &message, NULL, 0);
-    if (err == 0) {
-        err = control_receive(&transport->channel, &message, &none, 0);
-    }
-    if (err <= 0) {
-        return -ENOTCONN; /* the gate is gone, and so is the client */
+    if (call_gate(transport, &message, &none) < 0) {
+        return -ENOTCONN; /* without its gate the client is gone too */
     }
     return message.body.sent.result <= (int32_t)size ? message.body.sent.result : -EPROTO;
 }
