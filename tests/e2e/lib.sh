@@ -127,6 +127,15 @@ server_listens() {
         /proc/net/unix
 }
 
+# The process that is the device of the client that came last, into server_device. Under the broker
+# its log says which one: another is waiting for the next client.
+server_find_device() {
+    server_device=$server_pid
+    [ "$E2E_SERVER" = broker ] || return 0
+    server_device=$(sed -n 's/^info client-accepted .* device=\([0-9]*\)$/\1/p' "$server_log" | tail -n 1)
+    [ -n "$server_device" ] || fail "the broker's log names no device process"
+}
+
 # Asks the server to end; it must do so with status 0 and take its socket with it.
 server_stop() {
     local status=0

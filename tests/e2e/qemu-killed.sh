@@ -2,13 +2,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # QEMU dies of SIGKILL, idle and then in the middle of accesses to the card; the next QEMU finds
-# on the same server a card that nothing has happened to.
+# on the same server a card that nothing has happened to: under the broker, in another process.
 
 . "$(dirname "$0")/lib.sh"
+
+devices=" "
 
 # new_card WHAT: boots a guest that must find the card as after a reset.
 new_card() {
     vm_start
+    if [ "$E2E_SERVER" = broker ]; then
+        server_find_device
+        [[ $devices != *" $server_device "* ]] || fail "device process $server_device is used again"
+        devices+="$server_device "
+    fi
     card_find
     card_export OUT0
     card_read OUT0 4
