@@ -63,3 +63,48 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
         return;
     }
 }
+
+void log_limit_init(struct log_limit *limit)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    *limit = (struct log_limit){ .credit = LOG_LIMIT_BURST, .refilled = now.tv_sec };
+}
+
+bool log_limit_reached(struct log_limit *limit)
+{
+    struct timespec now;
+    time_t seconds;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    seconds = now.tv_sec - limit->refilled;
+    if (seconds > LOG_LIMIT_BURST) {
+        seconds = LOG_LIMIT_BURST;
+    }
+    limit->refilled = now.tv_sec;
+    limit->credit += (unsigned)seconds * LOG_LIMIT_PER_SECOND;
+    if (limit->credit > LOG_LIMIT_BURST) {
+        limit->credit = LOG_LIMIT_BURST;
+    }
+    return limit->credit == 0;
+}
+
+bool log_limit_take(struct log_limit *limit, unsigned session)
+{
+    if (log_limit_reached(limit)) {
+        limit->dropped++;
+        return false;
+    }
+    limit->credit--;
+    log_limit_finish(limit, session);
+    return true;
+}
+
+void log_limit_finish(struct log_limit *limit, unsigned session)
+{
+    if (limit->dropped > 0) {
+        log_warning("log-limited", "session=%u lines-dropped=%u", session, limit->dropped);
+        limit->dropped = 0;
+    }
+}

@@ -5,7 +5,9 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 enum log_level {
     LOG_LEVEL_ERROR,
@@ -27,6 +29,30 @@ int log_level_parse(const char *name);
 #define LOG_LINE_MAX 1024
 void log_event(enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* How many lines somebody untrusted may cause: a burst, then so many a second. */
+#define LOG_LIMIT_BURST 50
+#define LOG_LIMIT_PER_SECOND 10
+
+struct log_limit {
+    unsigned credit;
+    unsigned dropped; /* since the last line that was allowed */
+    time_t refilled;  /* CLOCK_MONOTONIC */
+};
+
+void log_limit_init(struct log_limit *limit);
+
+/* True while nothing may be written. Takes no credit. */
+bool log_limit_reached(struct log_limit *limit);
+
+/*
+ * Whether a line may be written now, which takes credit. When lines were dropped before it, one
+ * "log-limited" line says how many, with @session.
+ */
+bool log_limit_take(struct log_limit *limit, unsigned session);
+
+/* Says what was dropped at the end, if anything. */
+void log_limit_finish(struct log_limit *limit, unsigned session);
 
 #define log_error(event, ...) log_event(LOG_LEVEL_ERROR, event, __VA_ARGS__)
 #define log_warning(event, ...) log_event(LOG_LEVEL_WARNING, event, __VA_ARGS__)

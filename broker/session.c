@@ -116,6 +116,7 @@ struct session *session_start(unsigned id, const struct jail_plan *plan,
     session->deadline = session_clock() + (int64_t)plan->policy->start_seconds * 1000;
     err = jail_spawn(plan, &session->device);
     device_log_init(&session->log, session->device.log, id);
+    log_limit_init(&session->reports);
     session->log_open = session->device.log >= 0;
     session->device_channel = (struct control_channel){ .fd = session->device.control,
                                                         .role = CONTROL_BROKER_END,
@@ -173,7 +174,7 @@ static void on_device_channel(struct session *session, const struct jail_plan *p
     char error[256];
     int result = control_receive(&session->device_channel, &message, &fds, MSG_DONTWAIT);
 
-    if (result == -EAGAIN) {
+    if (result == -EAGAIN || (result > 0 && session->state != SESSION_STARTING)) {
         return;
     }
     if (result == 0 || result == -ECONNRESET) {
@@ -216,8 +217,11 @@ static void on_waiting(struct session *session, const struct jail_plan *plan)
     session->deadline = 0;
 }
 
-static void on_report(const struct session *session, const struct control_report *report)
+static void on_report(struct session *session, const struct control_report *report)
 {
+    if (!log_limit_take(&session->reports, session->id)) {
+        return;
+    }
     if (report->event == CONTROL_EVENT_DESCRIPTOR_REFUSED) {
         log_warning("descriptor-refused", "session=%u command=%u errno=%u reason=%s", session->id,
                     report->detail[0], report->detail[1], vetting_reason_name(report->detail[2]));
@@ -472,12 +476,14 @@ void session_admit(struct session *session)
     send_verdict(session, true);
 }
 
-void session_refuse(struct session *session, const char *reason)
+void session_refuse(struct session *session, const char *reason, struct log_limit *limit)
 {
     const struct control_candidate *client = &session->candidate;
 
-    log_warning("client-refused", "reason=%s uid=%u gid=%u pid=%u", reason, client->uid,
-                client->gid, client->pid);
+    if (log_limit_take(limit, session->id)) {
+        log_warning("client-refused", "session=%u reason=%s uid=%u gid=%u pid=%u", session->id,
+                    reason, client->uid, client->gid, client->pid);
+    }
     session->state = SESSION_REFUSING;
     session->deadline = session_clock() + REFUSE_MS;
     send_verdict(session, false);
@@ -494,14 +500,15 @@ void session_probe(struct session *session, int64_t deadline)
 
 void session_poll(struct session *session, struct pollfd *fds)
 {
+    /* What a process writes beyond its limit stays in the pipe, which is small. */
+    bool reads_log = session->log_open && !log_limit_reached(&session->log.limit);
     const int wanted[SESSION_POLL_FDS] = {
         [POLL_DEVICE_CHANNEL] = session->device_channel.fd,
         [POLL_GATE_CHANNEL] = session->gate_channel.fd,
         [POLL_DEVICE] = session->device.pidfd,
         [POLL_GATE] = session->gate.pidfd,
         [POLL_NOTIFY] = session->notify,
-        [POLL_LOG] =
-            session->log_open && !device_log_limited(&session->log) ? session->device.log : -1,
+        [POLL_LOG] = reads_log ? session->device.log : -1,
     };
 
     for (size_t i = 0; i < SESSION_POLL_FDS; i++) {

@@ -43,10 +43,11 @@ struct session {
     struct control_channel gate_channel;
     struct control_candidate candidate; /* while JUDGING */
     struct device_log log;
-    int notify;       /* listener of the device's final filter */
-    int64_t deadline; /* CLOCK_MONOTONIC in ms; 0: none */
-    bool asked;       /* while JUDGING: the other session, whether its client is still there */
-    bool ended;       /* the gate has said so, or is dead */
+    struct log_limit reports; /* lines that the gate may cause */
+    int notify;               /* listener of the device's final filter */
+    int64_t deadline;         /* CLOCK_MONOTONIC in ms; 0: none */
+    bool asked; /* while JUDGING: the other session, whether its client is still there */
+    bool ended; /* the gate has said so, or is dead */
     bool log_open;
 };
 
@@ -71,7 +72,7 @@ void session_listen(struct session *session, int listener);
 
 /* Answers a session that is JUDGING. */
 void session_admit(struct session *session);
-void session_refuse(struct session *session, const char *reason);
+void session_refuse(struct session *session, const char *reason, struct log_limit *limit);
 
 /* Asks a SERVING session whether its client is still there; it has until @deadline. */
 void session_probe(struct session *session, int64_t deadline);

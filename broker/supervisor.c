@@ -47,7 +47,8 @@ struct supervisor {
     bool ids_are_exact; /* we live in the first user namespace */
     struct session *sessions[MAX_SESSIONS];
     unsigned next_id;
-    int64_t crashes[1001]; /* times of the last ones; policy: at most 1000 */
+    struct log_limit refusals; /* lines about clients that are turned away */
+    int64_t crashes[1001];     /* times of the last ones; policy: at most 1000 */
     unsigned crash_count;
     bool ready; /* has been, once */
     bool finished;
@@ -208,12 +209,12 @@ static void judge(struct supervisor *s, struct session *session, int64_t now)
     struct session *other = serving(s);
 
     if (!may_connect(s, &session->candidate)) {
-        session_refuse(session, "credentials");
+        session_refuse(session, "credentials", &s->refusals);
     } else if (other == NULL) {
         session_admit(session);
     } else if (other->gate_channel.state == CONTROL_STATE_BUSY && other->deadline == 0) {
         if (session->asked) {
-            session_refuse(session, "busy");
+            session_refuse(session, "busy", &s->refusals);
         } else {
             session->asked = true;
             session_probe(other, now + PROBE_MS);
@@ -297,7 +298,7 @@ static int time_left(const struct supervisor *s, int64_t now)
         }
         if (session->deadline != 0) {
             wanted = session->deadline > now ? session->deadline - now : 0;
-        } else if (session->log_open && session->log.credit == 0) {
+        } else if (session->log_open && session->log.limit.credit == 0) {
             wanted = 1000;
         }
         if (wanted >= 0 && (left < 0 || wanted < left)) {
@@ -434,6 +435,7 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
         .next_id = 1,
     };
 
+    log_limit_init(&s.refusals);
     if (s.signals < 0 || keep_capabilities(plan, true) < 0) {
         log_error("privileges", "cause=\"%s\"", strerror(errno));
         return EXIT_STATUS_FAILURE;
