@@ -121,7 +121,8 @@ static const struct policy_key resource_keys[] = {
 };
 
 static const struct policy_key limit_keys[] = {
-    { "memory", POLICY_KEY_SIZE, "\"64M\"", TARGET(policy, limit_memory), .min = MIB, .max = TIB },
+    { "memory", POLICY_KEY_SIZE, "\"64M\"", TARGET(policy, limit_memory), .min = MIB,
+      .max = 256 * TIB }, /* sanitizers reserve most of an address space */
     { "descriptors", POLICY_KEY_INTEGER, "32", TARGET(policy, limit_descriptors), .min = 1,
       .max = 65536 },
     { "cpu_percent", .type = POLICY_KEY_NOT_BUILT },

@@ -379,9 +379,9 @@ static void test_size_that_is_none_is_refused(void **state)
         policy_expect_value_error("dma.max_bytes", values[i], error);
     }
     policy_expect_value_error("jail.limits.memory", "'1023K'",
-                              "found \"1023K\", " SIZE_WANTED("1M to 1T"));
-    policy_expect_value_error("jail.limits.memory", "'1025G'",
-                              "found \"1025G\", " SIZE_WANTED("1M to 1T"));
+                              "found \"1023K\", " SIZE_WANTED("1M to 256T"));
+    policy_expect_value_error("jail.limits.memory", "'257T'",
+                              "found \"257T\", " SIZE_WANTED("1M to 256T"));
 }
 
 static void test_choice_takes_its_words_only(void **state)
