@@ -25,30 +25,14 @@ as_root() {
     fi
 }
 
-install_missing() {
-    local package missing=()
-    for package in gcc libc6-dev meson ninja-build pkg-config python3 \
-        libjson-c-dev libseccomp-dev libcap-ng-dev libcmocka-dev; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
-            missing+=("$package")
-    done
-    # The keyring's first version knows Debian 12's keys only; QEMU comes from the next release.
-    [ -e /usr/share/keyrings/debian-archive-trixie-stable.gpg ] || missing+=(debian-archive-keyring)
-
-    [ ${#missing[@]} -gt 0 ] || return 0
-    say "installing ${missing[*]}"
-    as_root apt-get -q update </dev/null
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -q -y --no-install-recommends install "${missing[@]}" </dev/null
-}
-
 build() {
     say "building in $E2E_BUILD"
     [ -e "$E2E_BUILD/build.ninja" ] || meson setup "$E2E_BUILD" "$sources"
-    ninja -C "$E2E_BUILD"
+    ninja --quiet -C "$E2E_BUILD"
 }
 
-install_missing
+"$sources/tests/install.sh" gcc libc6-dev linux-libc-dev meson ninja-build pkg-config python3 \
+    libseccomp-dev libcap-ng-dev libjson-c-dev libcmocka-dev
 build
 e2e_begin
 server_start gpio.json

@@ -64,7 +64,7 @@ class Report:
     def line(self, field, found, wanted=None):
         """One field; `wanted` only if what was found is not as it should be."""
         verdict = "ok" if wanted is None else f"WRONG, wanted {wanted}"
-        print(f"  {field:<18}{found:<34}{verdict}")
+        print(f"  {field:<17} {found or 'none':<42} {verdict}")
         if wanted is not None:
             self.wrong.append(field)
 

@@ -137,10 +137,10 @@ class JailReport(unittest.TestCase):
 
     def test_another_uid_than_the_policys(self):
         world = World()
-        world.policy["jail"] = {"user": "daemon"}
-        result = world.report()
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("says: Uid, Gid", result.stderr)
+        for user in ("daemon", 1, 4000000):  # by name, by number, without an account
+            with self.subTest(user=user):
+                world.policy["jail"] = {"user": user}
+                self.refused(world, "Uid, Gid")
 
     def test_unprivileged_broker_gives_its_own_ids(self):
         world = World()

@@ -21,27 +21,27 @@ readonly guest_release=bookworm qemu_release=trixie-backports
 
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -eq 1 ] || { echo "usage: provision.sh DIRECTORY" >&2; exit 2; }
-mkdir -p "$1"
-dir=$(cd "$1" && pwd)
-
-say() { echo "provision: $*"; }
+note() { echo "provision: $*"; }
 die() { echo "provision: $*" >&2; exit 1; }
 
+recipe=$(cat "$0" "$here/guest-init" | sha256sum)
+is_done() { [ -f "$1/recipe" ] && [ "$recipe" = "$(cat "$1/recipe")" ]; }
+
+# Before anything is written: another user may have provisioned.
+! is_done "$1" || exit 0
+
 # One at a time: tests may be started side by side.
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
 exec 9>"$dir/lock"
 flock 9
-
-recipe=$(cat "$0" "$here/guest-init" | sha256sum)
-if [ -f "$dir/recipe" ] && [ "$recipe" = "$(cat "$dir/recipe")" ]; then
-    exit 0
-fi
+! is_done "$dir" || exit 0
 
 [ "$(dpkg --print-architecture)" = amd64 ] || die "needs an amd64 machine: guest and QEMU are amd64"
-[ -r /usr/share/keyrings/debian-archive-keyring.gpg ] || die "needs the package debian-archive-keyring"
 
 work=$dir/work
 rm -rf "$work" "$dir/recipe"
-mkdir -p "$work"/apt/{state/lists/partial,cache/archives/partial} "$work"/{debs,modules,initramfs}
+mkdir -p "$work"/apt/{state/lists/partial,cache/archives/partial} "$work/debs"
 : >"$work/apt/status"
 
 # apt with a state of its own, but the machine's configuration: proxies and the like hold here too.
@@ -70,19 +70,19 @@ machine_archives() {
         sed -n "s|^'\(.*\)/dists/$guest_release/InRelease'.*|\1|p" | sort -u
 }
 
-# Another vendor's archive can have a release of the same name: the first one that has all three,
-# signed by Debian, is the mirror.
+# Another vendor's archive can have a release of the same name, so the mirror is the first one that
+# has all three, signed by Debian (which signs a release with the keys of the one before, too).
 use_mirror() {
     local archive
     for archive in $(machine_archives); do
-        cat >"$work/apt/e2e.sources" <<SOURCES
+        cat >"$work/apt/e2e.sources" <<SOURCE
 Types: deb
 URIs: $archive
 Suites: $guest_release ${qemu_release%-backports} $qemu_release
 Components: main
 Architectures: amd64
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-SOURCES
+SOURCE
         if apt_e2e apt-get -o APT::Update::Error-Mode=any update; then
             return 0
         fi
@@ -90,23 +90,29 @@ SOURCES
     die "no apt source of this machine is a Debian mirror with $guest_release and $qemu_release"
 }
 
-unpack_qemu() {
+# fetch PACKAGE[/RELEASE] DIRECTORY: unpacks one package there.
+fetch() {
+    (cd "$work/debs" && apt_e2e apt-get download "$1")
+    dpkg-deb -x "$work/debs/${1%%/*}"_*.deb "$2"
+}
+
+fetch_qemu() {
     local package
+    mkdir "$work/qemu"
     apt_e2e apt-get -y --download-only -t "$qemu_release" install qemu-system-x86
     for package in "$work"/apt/cache/archives/*.deb; do
         dpkg-deb -x "$package" "$work/qemu"
     done
 }
 
-download_guest() {
+fetch_guest() {
     local kernel
     kernel=$(apt_e2e apt-cache show --no-all-versions "linux-image-amd64/$guest_release" |
         sed -n 's/^Depends: \(linux-image-[^ ,]*\).*/\1/p')
     [ -n "$kernel" ] || die "linux-image-amd64 of $guest_release depends on no linux-image package"
-    say "the guest runs $kernel"
-    (cd "$work/debs" && apt_e2e apt-get download "$kernel" "busybox-static/$guest_release")
-    dpkg-deb -x "$work"/debs/linux-image-*.deb "$work/modules"
-    dpkg-deb -x "$work"/debs/busybox-static_*.deb "$work/initramfs"
+    note "the guest runs $kernel"
+    fetch "$kernel" "$work/modules"
+    fetch "busybox-static/$guest_release" "$work/initramfs"
 }
 
 # The modules wanted and those they need, in the places where modprobe looks for them.
@@ -135,10 +141,10 @@ make_guest() {
 }
 
 started=$SECONDS
-say "fetching QEMU and a guest, once"
+note "fetching QEMU and a guest, once"
 use_mirror
-unpack_qemu
-download_guest
+fetch_qemu
+fetch_guest
 make_guest
 
 rm -rf "$dir/qemu" "$dir/guest"
@@ -151,4 +157,4 @@ E2E_DIR=$dir
 version=$("${qemu[@]}" --version | head -n 1)
 "${qemu[@]}" -device help | grep -q '"vfio-user-pci"' || die "$version has no vfio-user-pci device"
 echo "$recipe" >"$dir/recipe"
-say "$version, ready after $((SECONDS - started)) s"
+note "$version, ready after $((SECONDS - started)) s"
