@@ -81,6 +81,14 @@ static uint64_t time_left(const struct connection *connection)
     return connection->deadline > time ? connection->deadline - time : 0;
 }
 
+static void expect(struct connection *connection, bool room)
+{
+    struct transport *transport = connection->transport;
+
+    connection->expects_room = room;
+    transport->ops->expect(transport, connection->sock, room);
+}
+
 void connection_open(struct connection *connection, int sock, size_t max_size)
 {
     connection->sock = sock;
@@ -90,6 +98,7 @@ void connection_open(struct connection *connection, int sock, size_t max_size)
     connection->deadline = 0;
     arm_deadline(connection, connection->transport->handshake_seconds);
     connection->negotiating = true;
+    expect(connection, false);
 }
 
 void connection_negotiated(struct connection *connection, size_t max_size)
@@ -252,6 +261,9 @@ int connection_flush(struct connection *connection, bool wait)
 
     while ((err = send_all(connection)) == -EAGAIN) {
         arm_deadline(connection, connection->transport->stall_seconds);
+        if (!connection->expects_room) {
+            expect(connection, true);
+        }
         err = wait ? wait_patiently(connection, POLLOUT) : not_now(connection);
         if (err < 0) {
             return err;
@@ -260,6 +272,9 @@ int connection_flush(struct connection *connection, bool wait)
     if (err == 0) {
         reply_reset(&connection->reply);
         disarm_deadline(connection);
+        if (connection->expects_room) {
+            expect(connection, false);
+        }
     }
     return err;
 }

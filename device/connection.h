@@ -25,6 +25,7 @@ struct connection {
     struct reply reply;
     bool negotiating;  /* the deadline is that of the handshake */
     uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds; 0: the client owes nothing */
+    bool expects_room; /* what the transport was told */
     unsigned idle;     /* times that a caller who does not wait found nothing */
 };
 

@@ -95,9 +95,6 @@ int vfu_realize_ctx(vfu_ctx_t *ctx)
 
 int vfu_get_poll_fd(vfu_ctx_t *ctx)
 {
-    if (connection_is_open(&ctx->connection)) {
-        return ctx->connection.sock;
-    }
     return ctx->transport->ops->poll_fd(ctx->transport);
 }
 

@@ -102,7 +102,7 @@ static int run_command(struct vfu_ctx *ctx, const struct vfio_user_header *heade
         err = execute(ctx, command, &request, reply);
     }
     if (err < 0) {
-        vfu_log(ctx, LOG_DEBUG, "command %u refused: error %d", header->cmd, -err);
+        log_client(ctx, LOG_DEBUG, "command %u refused: error %d", header->cmd, -err);
     }
     complete(reply, header, err);
     return 1;
@@ -116,7 +116,7 @@ int dispatch_message(struct vfu_ctx *ctx)
     case VFIO_USER_F_TYPE_COMMAND:
         break;
     case VFIO_USER_F_TYPE_REPLY:
-        vfu_log(ctx, LOG_WARNING, "dropping a reply to nothing (command %u)", header->cmd);
+        log_client(ctx, LOG_WARNING, "dropping a reply to nothing (command %u)", header->cmd);
         return 0;
     default:
         return -EPROTO;

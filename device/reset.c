@@ -21,7 +21,7 @@ static int call_reset(struct vfu_ctx *ctx, vfu_reset_type_t type)
 
 int reset_handle_device(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)
 {
-    vfu_log(ctx, LOG_INFO, "device reset");
+    log_client(ctx, LOG_INFO, "device reset");
     return call_reset(ctx, VFU_RESET_DEVICE);
 }
 

@@ -42,7 +42,7 @@ static int attach(struct vfu_ctx *ctx)
     err = negotiation_run(ctx);
     if (err < 0) {
         if (!is_unfinished(err)) {
-            vfu_log(ctx, LOG_ERR, "no agreement with the client: %s", strerror(-err));
+            log_client(ctx, LOG_ERR, "no agreement with the client: %s", strerror(-err));
             connection_close(connection);
         }
         return err;
@@ -80,10 +80,10 @@ static int give_up(struct vfu_ctx *ctx, int err)
     case -ENOTCONN:
         break;
     case -ETIMEDOUT:
-        vfu_log(ctx, LOG_WARNING, "disconnecting a client that stalls");
+        log_client(ctx, LOG_WARNING, "disconnecting a client that stalls");
         break;
     default:
-        vfu_log(ctx, LOG_WARNING, "disconnecting the client: %s", strerror(-err));
+        log_client(ctx, LOG_WARNING, "disconnecting the client: %s", strerror(-err));
         break;
     }
     context_end_session(ctx);

@@ -37,11 +37,13 @@ struct transport_ops {
     /* The same, with the descriptor of PCI region @region, which is @fd. */
     ssize_t (*send_region)(struct transport *transport, int sock, const void *buffer, size_t size,
                            uint32_t region, int fd);
+    /* What poll_fd() waits for from now on: input from the client, or @room for output to it. */
+    void (*expect)(struct transport *transport, int sock, bool room);
     /* The version exchange has succeeded. */
     void (*negotiated)(struct transport *transport);
     /* The client is gone; its socket is closed next. */
     void (*detach)(struct transport *transport);
-    /* What becomes readable when a client comes. */
+    /* What becomes readable when there is something to do. */
     int (*poll_fd)(const struct transport *transport);
     void (*destroy)(struct transport *transport);
 };

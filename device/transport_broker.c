@@ -30,6 +30,7 @@ struct broker_transport {
     struct transport base;
     struct control_channel channel;
     enum stage stage;
+    int client;        /* borrowed from the connection; -1: none */
     uint32_t declared; /* regions that the gate has the memory of, a bit each */
 };
 
@@ -217,6 +218,12 @@ static ssize_t broker_send_region(struct transport *base, int sock, const void *
     return message.body.sent.result <= (int32_t)size ? message.body.sent.result : -EPROTO;
 }
 
+/* An epoll instance cannot be told of the client: epoll_ctl(2) is not in the filter. */
+static void broker_expect(struct transport *base, int sock, bool room)
+{
+    self(base)->client = sock;
+}
+
 /* A gate that has gone is noticed where we wait. */
 static void broker_negotiated(struct transport *base)
 {
@@ -227,11 +234,12 @@ static void broker_detach(struct transport *base)
 {
     (void)control_send_plain(&self(base)->channel, CONTROL_DETACHED, MSG_DONTWAIT);
     self(base)->stage = STAGE_OVER;
+    self(base)->client = -1;
 }
 
 static int broker_poll_fd(const struct transport *base)
 {
-    return self(base)->channel.fd;
+    return self(base)->client >= 0 ? self(base)->client : self(base)->channel.fd;
 }
 
 /* The filter does not let the channel be closed: its number must never mean something else. */
@@ -245,6 +253,7 @@ static const struct transport_ops broker_ops = {
     .take = broker_take,
     .send = broker_send,
     .send_region = broker_send_region,
+    .expect = broker_expect,
     .negotiated = broker_negotiated,
     .detach = broker_detach,
     .poll_fd = broker_poll_fd,
@@ -290,6 +299,7 @@ int transport_broker_create(struct transport **result, const char *channel)
         .vets = true,
         .watch_fd = fd,
     };
+    transport->client = -1;
     transport->channel = (struct control_channel){
         .fd = fd,
         .role = CONTROL_CHILD_END,

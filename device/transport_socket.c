@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -19,6 +20,7 @@
 struct socket_transport {
     struct transport base;
     int listener;
+    int poller; /* an epoll instance: the program's one descriptor to wait on */
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* empty: an abstract address */
     dev_t device; /* of the socket file, to remove no other one */
     ino_t inode;
@@ -63,17 +65,39 @@ static ssize_t socket_send_region(struct transport *transport, int sock, const v
     return socket_send(sock, buffer, size, MSG_DONTWAIT, &fds);
 }
 
+/* The instance has one thing to watch at a time. */
+static int watch(struct socket_transport *transport, int fd, uint32_t events)
+{
+    struct epoll_event event = { .events = events };
+
+    if (epoll_ctl(transport->poller, EPOLL_CTL_MOD, fd, &event) == 0) {
+        return 0;
+    }
+    return epoll_ctl(transport->poller, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+/* Without this a program that waits for input would never send the rest of a long reply. */
+static void socket_expect(struct transport *base, int sock, bool room)
+{
+    struct socket_transport *transport = self(base);
+
+    watch(transport, transport->listener, 0);
+    watch(transport, sock, room ? EPOLLOUT : EPOLLIN | EPOLLRDHUP);
+}
+
 static void socket_negotiated(struct transport *transport)
 {
 }
 
+/* The connection leaves the epoll instance when it is closed. */
 static void socket_detach(struct transport *transport)
 {
+    watch(self(transport), self(transport)->listener, EPOLLIN);
 }
 
 static int socket_poll_fd(const struct transport *transport)
 {
-    return self(transport)->listener;
+    return self(transport)->poller;
 }
 
 static void remove_socket_file(const struct socket_transport *transport)
@@ -90,6 +114,7 @@ static void socket_destroy(struct transport *transport)
 {
     remove_socket_file(self(transport));
     fd_close(&self(transport)->listener);
+    fd_close(&self(transport)->poller);
     free(transport);
 }
 
@@ -98,6 +123,7 @@ static const struct transport_ops socket_ops = {
     .take = socket_take,
     .send = socket_send_plain,
     .send_region = socket_send_region,
+    .expect = socket_expect,
     .negotiated = socket_negotiated,
     .detach = socket_detach,
     .poll_fd = socket_poll_fd,
@@ -105,11 +131,15 @@ static const struct transport_ops socket_ops = {
 };
 
 /* Binds and listens. An empty path gives an address of zeros only, which is an abstract one. */
-static int start_listening(struct socket_transport *transport, const char *path)
+static int start_listening(struct socket_transport *transport, const char *path, int flags)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     struct stat status;
 
+    transport->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    if (transport->listener < 0) {
+        return -errno;
+    }
     strcpy(address.sun_path, path);
     if (bind(transport->listener, (struct sockaddr *)&address, sizeof(address)) < 0) {
         return -errno;
@@ -142,9 +172,15 @@ int transport_socket_create(struct transport **result, const char *path, bool no
         .max_dma_regions = SIZE_MAX,
         .max_dma_bytes = UINT64_MAX,
     };
-    transport->listener =
-        socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
-    err = transport->listener >= 0 ? start_listening(transport, path) : -errno;
+    transport->listener = -1;
+    transport->poller = epoll_create1(EPOLL_CLOEXEC);
+    err = transport->poller >= 0 ? 0 : -errno;
+    if (err == 0) {
+        err = start_listening(transport, path, nonblocking ? SOCK_NONBLOCK : 0);
+    }
+    if (err == 0) {
+        err = watch(transport, transport->listener, EPOLLIN);
+    }
     if (err < 0) {
         socket_destroy(&transport->base);
         return err;

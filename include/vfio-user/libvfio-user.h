@@ -163,8 +163,11 @@ int vfu_run_ctx(vfu_ctx_t *vfu_ctx);
 /*
  * vfu_get_poll_fd - what to wait on before vfu_attach_ctx() or vfu_run_ctx()
  *
- * Returns the descriptor of the connection if there is one, else of what a client will come from.
- * It belongs to the library and changes when a client is attached or gone. Readable means: call.
+ * Returns a descriptor that is readable when there is something to do: a client to attach, a
+ * request to serve, or the rest of a reply to send. It belongs to the library. It is the same for
+ * the life of the context, but not under vfu-broker: there it changes when a client is attached or
+ * gone, and says nothing about the rest of a reply: a program that sends replies of more than
+ * 100 KiB there calls vfu_run_ctx() from time to time as well.
  */
 int vfu_get_poll_fd(vfu_ctx_t *vfu_ctx);
 
