@@ -3,12 +3,14 @@
 """samples/jail-report.py, tested by breaking each field of its report.
 
 A made-up /proc describes a device process with nothing wrong about it: the report must accept that
-one (the control), and refuse each copy of it that differs in one thing, naming the field.
+one (the control), and refuse each copy of it that differs in one thing, naming the field. That the kernel's /proc reads like the made-up one is
+tested with an ordinary process that has everything a device process must not have.
 """
 
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -47,6 +49,24 @@ MAPS = [
     "7f0000000000-7f0000021000 rw-p 00000000 00:00 0 ",
 ]
 GUEST_MEMORY = "7f1000000000-7f1020000000 rw-s 00000000 00:01 5 /memfd:ram (deleted)"
+# Holds everything that is refused, and what is not: one end of a pipe, of a socket pair, an eventfd.
+UNJAILED = """
+import mmap, os, socket, sys
+memory = os.memfd_create("ram")
+os.ftruncate(memory, mmap.PAGESIZE)
+mapped = mmap.mmap(memory, mmap.PAGESIZE)
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("")
+listening.listen()
+pair = socket.socketpair()
+inet = socket.socket(socket.AF_INET)
+os.eventfd(0)
+os.open("/", os.O_RDONLY)
+os.open("/dev/zero", os.O_RDONLY)
+os.open(sys.executable, os.O_RDONLY)
+print("ready", flush=True)
+sys.stdin.read()
+"""
 POLICY = {"version": 1, "device": {"program": "gpio-pci-idio-16"}}
 
 
@@ -70,12 +90,7 @@ class World:
             self.process(proc, DEVICE, self.device, self.namespaces)
             policy = os.path.join(directory, "policy.json")
             write(policy, json.dumps(self.policy))
-            return subprocess.run(
-                [REPORT, "--proc", proc, "--policy", policy, str(DEVICE), str(BROKER)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            return run_report("--proc", proc, "--policy", policy, str(DEVICE), str(BROKER))
 
     def process(self, proc, pid, status, namespaces):
         path = os.path.join(proc, str(pid))
@@ -95,6 +110,10 @@ class World:
 def write(path, text):
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def run_report(*arguments):
+    return subprocess.run([REPORT, *arguments], capture_output=True, text=True, check=False)
 
 
 class JailReport(unittest.TestCase):
@@ -203,6 +222,34 @@ class JailReport(unittest.TestCase):
         world = World()
         world.process = lambda *_: None
         self.assertEqual(world.report().returncode, 1)
+
+    def test_real_process_without_a_jail(self):
+        with subprocess.Popen(
+            [sys.executable, "-c", UNJAILED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process, tempfile.NamedTemporaryFile("w") as policy:
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            json.dump(POLICY, policy)
+            policy.flush()
+            result = run_report("--policy", policy.name, str(process.pid), str(os.getpid()))
+            process.stdin.close()
+        self.assertEqual(result.returncode, 1)
+        wrong = result.stderr.partition("says: ")[2].strip().split(", ")
+        fields = [f"{name} namespace" for name in NAMESPACES]
+        for field in [*fields, "descriptors", "descriptor kinds", "guest memory"]:
+            self.assertIn(field, wrong)
+        kinds = next(line for line in result.stdout.splitlines() if "descriptor kinds" in line)
+        found, refused = kinds.split("WRONG")
+        for kind in (
+            "listening socket",
+            "socket not of the UNIX family",
+            "directory /",
+            "device /dev/zero",
+            f"file {os.path.realpath(sys.executable)}",
+        ):
+            self.assertIn(kind, refused)
+        for kind in ("eventfd", "memfd", "socket", "pipe"):
+            self.assertIn(kind, found)
+            self.assertNotIn(f"no {kind},", refused + ",")
 
 
 if __name__ == "__main__":
