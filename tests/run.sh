@@ -1,22 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# run.sh: installs what is missing, builds, and runs every test: in a plain build all suites, under
-# AddressSanitizer and UBSan unit and protocol tests again. The last line counts them. Arguments
-# are names of suites to run alone: tests/run.sh unit protocol.
+# run.sh: installs what is missing, builds, and runs every test: in a plain build all suites; under
+# AddressSanitizer and UBSan unit, protocol and fuzz tests again; the fuzzers for some seconds. The
+# last line counts them. Arguments are names of suites to run alone: tests/run.sh unit protocol.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 sources=$PWD
 build=${BUILD:-$sources/build}
 sanitized=$build-asan
+fuzzing=$build-fuzz
 passed=0
 failed=0
 skipped=0
 
 tests/install.sh gcc libc6-dev linux-libc-dev meson ninja-build pkg-config \
     libseccomp-dev libcap-ng-dev libjson-c-dev libcmocka-dev \
-    g++ python3 strace util-linux procps cpio busybox-static debian-archive-keyring man-db
+    clang-14 libclang-rt-14-dev python3 strace util-linux procps cpio busybox-static debian-archive-keyring man-db
 
 # configure DIRECTORY OPTION...
 configure() {
@@ -55,9 +56,11 @@ configure "$build"
 if [ $# -gt 0 ]; then
     run "$build" "$@"
 else
-    run "$build" unit protocol broker escape e2e
+    run "$build" unit fuzz protocol broker escape e2e
     configure "$sanitized" -Db_sanitize=address,undefined -Dbuildtype=debug
-    run "$sanitized" unit protocol
+    run "$sanitized" unit fuzz protocol
+    CC=clang-14 configure "$fuzzing" -Dfuzzers=true -Db_sanitize=address,undefined
+    run "$fuzzing" fuzz
 fi
 
 if [ "$skipped" -gt 0 ]; then
