@@ -453,7 +453,13 @@ static void test_poll_fd_is_readable_when_there_is_something_to_do(void **state)
     assert_false(is_readable(fd));
     device_connect(device);
     assert_true(is_readable(fd));
-    device_attach(device);
+    assert_int_equal(vfu_attach_ctx(device->ctx), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_false(is_readable(fd)); /* the rest is up to the client */
+    device_send_command(device, VFIO_USER_VERSION, 0, "\0\0\0", 4, NULL, 0);
+    assert_true(is_readable(fd));
+    assert_int_equal(vfu_attach_ctx(device->ctx), 0);
+    assert_true(device_receive(device, &device_answer));
     assert_int_equal(vfu_get_poll_fd(device->ctx), fd);
     assert_false(is_readable(fd));
 }
