@@ -132,7 +132,11 @@ static void test_failed_setup_changes_nothing(void **state)
 
 struct region_reply {
     struct vfio_region_info info;
-    struct vfio_region_info_cap_sparse_mmap sparse;
+    struct { /* struct vfio_region_info_cap_sparse_mmap */
+        struct vfio_info_cap_header header;
+        uint32_t nr_areas;
+        uint32_t reserved;
+    } sparse;
     struct vfio_region_sparse_mmap_area areas[2];
 };
 
@@ -500,9 +504,11 @@ static void test_posted_write_has_no_reply(void **state)
 {
     struct device *device = *state;
     const struct {
-        struct vfio_user_region_access access;
+        uint64_t offset;
+        uint32_t region;
+        uint32_t count;
         uint8_t data[4];
-    } write = { .access = { .region = 2, .count = 4 }, .data = "wxyz" };
+    } __attribute__((packed)) write = { .region = 2, .count = 4, .data = "wxyz" };
 
     device_send_command(device, VFIO_USER_REGION_WRITE, VFIO_USER_F_NO_REPLY, &write, sizeof(write),
                         NULL, 0);
