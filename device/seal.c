@@ -78,18 +78,24 @@ static int check_limits(struct vfu_ctx *ctx, const struct control_seal *seal)
     return 0;
 }
 
-static void seal_regions(struct vfu_ctx *ctx)
+/* The gate gives clients nothing but memory, which is what has seals. */
+static int seal_regions(struct vfu_ctx *ctx)
 {
     for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
         int fd = ctx->regions[i].fd;
 
+        if (fd >= 0 && fcntl(fd, F_GET_SEALS) < 0) {
+            vfu_log(ctx, LOG_ERR, "region %d is not a file in memory: use memfd_create()", i);
+            return -EINVAL;
+        }
         if (fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
             vfu_log(ctx, LOG_WARNING,
-                    "the memory of region %d cannot be sealed against shrinking: %m; "
+                    "region %d cannot be sealed against shrinking: %m; "
                     "use memfd_create() with MFD_ALLOW_SEALING",
                     i);
         }
     }
+    return 0;
 }
 
 static int compare_items(const void *a, const void *b)
@@ -201,11 +207,13 @@ int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct co
     if (err == 0) {
         err = check_limits(ctx, &message.body.seal);
     }
+    if (err == 0) {
+        err = seal_regions(ctx);
+    }
     if (err < 0) {
         return err;
     }
     *seal = message.body.seal;
-    seal_regions(ctx);
     warm_up();
     listener = load_filter(&message);
     if (listener < 0) {

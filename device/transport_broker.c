@@ -30,8 +30,8 @@ struct broker_transport {
     struct transport base;
     struct control_channel channel;
     enum stage stage;
-    int client;        /* borrowed from the connection; -1: none */
-    uint32_t declared; /* regions that the gate has the memory of, a bit each */
+    int client;                            /* borrowed from the connection; -1: none */
+    int declared[VFU_PCI_DEV_NUM_REGIONS]; /* whose memory the gate has; -1: none */
 };
 
 /* The channel belongs to the process, and serves one context. */
@@ -74,7 +74,7 @@ static int broker_seal(struct broker_transport *transport, struct vfu_ctx *ctx)
     transport->base.max_dma_regions = seal.dma_max_regions;
     transport->base.max_dma_bytes = seal.dma_max_bytes;
     for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
-        transport->declared |= ctx->regions[i].fd >= 0 ? 1u << i : 0;
+        transport->declared[i] = ctx->regions[i].fd;
     }
     transport->stage = STAGE_WAITING;
     return 0;
@@ -208,7 +208,7 @@ static ssize_t broker_send_region(struct transport *base, int sock, const void *
         .body.send = { .region = region },
     };
 
-    if (!(transport->declared & (1u << region))) {
+    if (transport->declared[region] != fd) {
         return -EBADF; /* set up after the seal */
     }
     memcpy(message.tail, buffer, message.tail_size);

@@ -125,7 +125,8 @@ int vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
  *
  * Returns 0, or -1 with errno:
  *   EINVAL      a client is attached already; or the client's message was not acceptable: the
- *               connection is closed, and another client can be attached
+ *               connection is closed, and another client can be attached; or, under vfu-broker,
+ *               the memory of a region is not a memfd
  *   EAGAIN      see above
  *   EINTR       a signal; call again
  *   ENOMSG      the client closed the connection before it said anything
@@ -268,8 +269,8 @@ static_assert(sizeof(off_t) == 8, "only 64-bit platforms");
  *              Copied. NULL with a descriptor means all of the region.
  * @nr_mmap_areas: how many
  * @fd: the memory behind the region, -1 for none. Borrowed: it has to stay open as long as the
- *      context; clients get it. It ought to be a memfd. Under vfu-broker it has to be set up
- *      before the first vfu_attach_ctx(), which also seals it against shrinking.
+ *      context; clients get it. It ought to be a memfd. Under vfu-broker it has to be one,
+ *      and to be set up before the first vfu_attach_ctx(), which seals it against shrinking.
  * @offset: where in @fd the region starts
  *
  * Returns 0, or -1 with errno EINVAL (an argument, or BARs that would overlap because one of them

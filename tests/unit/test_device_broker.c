@@ -45,6 +45,7 @@ enum fact {
     FACT_DMA_COUNT, /* regions added */
     FACT_TRIGGER,   /* reading triggers interrupt 0; errno */
     FACT_SEALS,     /* of BAR0's memory */
+    FACT_REPLACE,   /* reading sets BAR0 up with other memory; 0 */
     FACT_COUNT
 };
 
@@ -62,6 +63,12 @@ static int shared = -1;
 static uint64_t dma_count;
 static vfu_dma_info_t dma_last;
 
+static int share(vfu_ctx_t *ctx, int fd)
+{
+    return vfu_setup_region(ctx, 0, 4096, NULL, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM, NULL, 0,
+                            fd, 0);
+}
+
 static uint64_t fact(vfu_ctx_t *ctx, enum fact which)
 {
     switch (which) {
@@ -77,8 +84,10 @@ static uint64_t fact(vfu_ctx_t *ctx, enum fact which)
         return dma_count;
     case FACT_TRIGGER:
         return vfu_irq_trigger(ctx, 0) < 0 ? (uint64_t)errno : 0;
-    default:
+    case FACT_SEALS:
         return (uint64_t)fcntl(shared, F_GET_SEALS);
+    default:
+        return (uint64_t)share(ctx, memfd_create("other", MFD_CLOEXEC));
     }
 }
 
@@ -108,18 +117,29 @@ static void write_log(vfu_ctx_t *ctx, int level, const char *message)
     dprintf(STDERR_FILENO, "device: %s\n", message);
 }
 
+/* Not a flag of the library: BAR0 is a file on a disk. */
+#define ON_DISK (1 << 8)
+
+static int create_memory(int flags)
+{
+    if (flags & ON_DISK) {
+        return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    }
+    return memfd_create("bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
 static vfu_ctx_t *create(int flags)
 {
-    const int rw_mem = VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM;
-    vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_SOCK, "unused", flags, NULL, VFU_DEV_TYPE_PCI);
+    vfu_ctx_t *ctx =
+        vfu_create_ctx(VFU_TRANS_SOCK, "unused", flags & ~ON_DISK, NULL, VFU_DEV_TYPE_PCI);
 
-    shared = memfd_create("bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (ctx == NULL || ftruncate(shared, 4096) < 0) {
+    shared = create_memory(flags);
+    if (ctx == NULL || (!(flags & ON_DISK) && ftruncate(shared, 4096) < 0)) {
         _exit(200);
     }
     vfu_setup_log(ctx, write_log, LOG_WARNING);
-    vfu_setup_region(ctx, 0, 4096, NULL, rw_mem, NULL, 0, shared, 0);
-    vfu_setup_region(ctx, 1, 128, tell, rw_mem, NULL, 0, -1, 0);
+    share(ctx, shared);
+    vfu_setup_region(ctx, 1, 128, tell, VFU_REGION_FLAG_READ, NULL, 0, -1, 0);
     vfu_setup_device_nr_irqs(ctx, VFU_DEV_INTX_IRQ, 1);
     vfu_setup_device_dma(ctx, 10, on_added, on_removed);
     if (vfu_realize_ctx(ctx) < 0) {
@@ -494,6 +514,15 @@ static void test_seal_with_too_few_vectors_is_e2big(void **state)
     assert_int_equal(finish(&session), E2BIG);
 }
 
+static void test_seal_with_a_region_on_disk_is_einval(void **state)
+{
+    struct session session;
+
+    start(&session, ON_DISK);
+    send_seal(&session, &generous);
+    assert_int_equal(finish(&session), EINVAL);
+}
+
 static void test_broker_gone_before_the_seal_is_enotconn(void **state)
 {
     struct session session;
@@ -755,7 +784,7 @@ static void test_interrupt_with_other_kinds_is_einval(void **state)
 static const struct vfio_region_info wanted_info = { .argsz = 64 };
 
 /* The client asks for region 0. The message comes by the socket: it carries no descriptors. */
-static void ask_for_region(struct session *session)
+static void write_region_request(struct session *session)
 {
     struct {
         struct vfio_user_header header;
@@ -766,6 +795,11 @@ static void ask_for_region(struct session *session)
 
     message.header.msg_id = ++session->msg_id;
     assert_int_equal(write(session->client, &message, sizeof(message)), sizeof(message));
+}
+
+static void ask_for_region(struct session *session)
+{
+    write_region_request(session);
     expect(session, CONTROL_SEND, NULL);
     assert_int_equal(session->message.body.send.region, 0);
     assert_int_equal(session->message.tail_size, 16 + 64);
@@ -831,6 +865,18 @@ static void test_region_reply_that_cannot_be_sent_is_an_error(void **state)
     answer_sent(&session, -EBADF);
     assert_int_equal(receive_reply(&session, NULL, 0), EBADF);
     ask(&session, FACT_FILTERED);
+    end(&session, &gate);
+}
+
+static void test_region_replaced_after_the_seal_is_not_sent(void **state)
+{
+    struct session session;
+    struct gate gate;
+
+    begin(&session, &gate, 0);
+    assert_int_equal(ask(&session, FACT_REPLACE), 0);
+    write_region_request(&session);
+    assert_int_equal(receive_reply(&session, NULL, 0), EBADF);
     end(&session, &gate);
 }
 
@@ -910,6 +956,7 @@ int main(void)
         cmocka_unit_test(test_seal_of_another_version_is_eproto),
         cmocka_unit_test(test_seal_with_wrong_filter_size_is_eproto),
         cmocka_unit_test(test_seal_with_too_few_vectors_is_e2big),
+        cmocka_unit_test(test_seal_with_a_region_on_disk_is_einval),
         cmocka_unit_test(test_broker_gone_before_the_seal_is_enotconn),
         cmocka_unit_test(test_broker_gone_before_a_client_is_enotconn),
         cmocka_unit_test(test_sealed_process_is_filtered_and_not_dumpable),
@@ -930,6 +977,7 @@ int main(void)
         cmocka_unit_test(test_region_reply_sent_in_part_is_completed),
         cmocka_unit_test(test_region_reply_to_a_full_socket_is_tried_again),
         cmocka_unit_test(test_region_reply_that_cannot_be_sent_is_an_error),
+        cmocka_unit_test(test_region_replaced_after_the_seal_is_not_sent),
         cmocka_unit_test(test_inconsistent_answers_end_the_session),
         cmocka_unit_test(test_bytes_that_changed_after_the_peek_find_no_descriptors),
         /* last: it takes this process's one context */

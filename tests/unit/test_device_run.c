@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -265,6 +266,31 @@ static void test_253_descriptors_leave_nothing_behind(void **state)
                      EINVAL);
     close(fd);
     assert_int_equal(device_count_descriptors(), before);
+}
+
+/* The kernel drops what does not fit, and says no more than that. */
+static void test_descriptors_beyond_the_processs_limit_are_the_end(void **state)
+{
+    struct device *device = *state;
+    const uint32_t set[5] = { 20, 4 | 32, VFU_DEV_ERR_IRQ, 0, 1 };
+    size_t before = device_count_descriptors();
+    struct rlimit usual;
+    struct rlimit low;
+    int fds[100];
+
+    for (int i = 0; i < 100; i++) {
+        fds[i] = device->client;
+    }
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    low = usual;
+    low.rlim_cur = 40;
+    device_send_command(device, VFIO_USER_DEVICE_SET_IRQS, 0, set, sizeof(set), fds, 100);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    assert_int_equal(run(device), -ENOTCONN);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_int_equal(device_count_descriptors(), before - 1); /* the connection */
+    device_attach(device);
+    expect_served(device);
 }
 
 static void test_size_below_a_header_is_einval_and_the_end(void **state)
@@ -662,6 +688,7 @@ int main(void)
         ATTACHED(test_descriptors_of_the_next_message_stay_with_it),
         ATTACHED(test_descriptors_where_none_belong_are_dropped),
         ATTACHED(test_253_descriptors_leave_nothing_behind),
+        ATTACHED(test_descriptors_beyond_the_processs_limit_are_the_end),
         ATTACHED(test_size_below_a_header_is_einval_and_the_end),
         ATTACHED(test_size_above_the_limit_is_einval_and_the_end),
         FILLED(test_largest_message_is_served),
