@@ -19,7 +19,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "pci_idio_16.h"
@@ -30,6 +29,8 @@
 #define SUBCLASS_DATA_ACQUISITION_OTHER 0x80
 
 #define READS_PER_LEVEL 3
+
+#define MAX_RINGS 3 /* of the alarm, a second apart, before the program ends without more ado */
 
 struct gpio_device {
     bool loopback;
@@ -42,6 +43,7 @@ struct gpio_device {
 };
 
 static volatile sig_atomic_t stop;
+static const char *socket_path;
 
 static uint8_t toggling_output_read(struct gpio_device *gpio)
 {
@@ -158,11 +160,18 @@ static void log_line(vfu_ctx_t *ctx, int level, const char *msg)
 
 /*
  * A signal ends a wait of the library with EINTR. One that lands while a request is being served
- * interrupts no wait, hence the alarm: it rings until the main loop has seen the flag.
+ * ends no wait, hence the alarm, which rings until the main loop has seen the flag. A client that
+ * never lets the library wait can keep the flag from being seen, but not the program from ending.
  */
 static void on_signal(int number)
 {
+    static volatile sig_atomic_t rings;
+
     stop = 1;
+    if (number == SIGALRM && ++rings == MAX_RINGS) {
+        unlink(socket_path);
+        _exit(EXIT_SUCCESS);
+    }
     alarm(1);
 }
 
@@ -175,35 +184,38 @@ static void catch_signals(void)
     sigaction(SIGALRM, &action, NULL);
 }
 
-/*
- * Whether the next vfu_attach_ctx() would fail with this too. All others are about one client,
- * which may have sent anything: the next one may do better.
- */
-static bool is_lasting(int error)
+/* Did one client, and not this program, make vfu_attach_ctx() fail? The next one may do better. */
+static bool is_clients_fault(int error)
 {
     switch (error) {
-    case EBADF:
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOTSOCK:
-    case ESHUTDOWN: /* the broker has gone */
+    case EINVAL:
+    case EFAULT:
+    case ENOMSG:
+    case ECONNABORTED:
+    case ECONNRESET:
+    case ETIMEDOUT:
         return true;
     default:
         return false;
     }
 }
 
-/* Serves one client after the other until a signal says stop. Returns the exit status. */
+/*
+ * Serves one client after the other until a signal says stop, or the broker, which wants a new
+ * process for the next one. Returns the exit status.
+ */
 static int serve(vfu_ctx_t *ctx)
 {
     while (!stop) {
         if (vfu_attach_ctx(ctx) < 0) {
-            if (is_lasting(errno)) {
-                vfu_log(ctx, LOG_ERR, "cannot take a client: %m");
-                return EXIT_FAILURE;
+            if (errno == EINTR || is_clients_fault(errno)) {
+                continue;
             }
-            continue;
+            if (errno == ESHUTDOWN) {
+                return EXIT_SUCCESS;
+            }
+            vfu_log(ctx, LOG_ERR, "cannot take a client: %m");
+            return EXIT_FAILURE;
         }
         while (vfu_run_ctx(ctx) >= 0 || (errno == EINTR && !stop)) {
         }
@@ -229,7 +241,6 @@ static void usage(FILE *out)
 }
 
 struct options {
-    const char *socket_path;
     bool loopback;
     bool verbose;
 };
@@ -253,7 +264,7 @@ static struct options parse_options(int argc, char **argv)
             options.loopback = true;
             break;
         case OPTION_SOCKET_PATH:
-            options.socket_path = optarg;
+            socket_path = optarg;
             break;
         case 'v':
             options.verbose = true;
@@ -266,10 +277,10 @@ static struct options parse_options(int argc, char **argv)
             exit(2);
         }
     }
-    if (options.socket_path == NULL && optind < argc) {
-        options.socket_path = argv[optind++];
+    if (socket_path == NULL && optind < argc) {
+        socket_path = argv[optind++];
     }
-    if (options.socket_path == NULL || optind != argc) {
+    if (socket_path == NULL || optind != argc) {
         usage(stderr);
         exit(2);
     }
@@ -282,10 +293,9 @@ int main(int argc, char **argv)
     struct gpio_device gpio = { .loopback = options.loopback };
     int status;
 
-    vfu_ctx_t *ctx =
-        vfu_create_ctx(VFU_TRANS_SOCK, options.socket_path, 0, &gpio, VFU_DEV_TYPE_PCI);
+    vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_SOCK, socket_path, 0, &gpio, VFU_DEV_TYPE_PCI);
     if (ctx == NULL) {
-        err(EXIT_FAILURE, "%s", options.socket_path);
+        err(EXIT_FAILURE, "%s", socket_path);
     }
     if (vfu_setup_log(ctx, log_line, options.verbose ? LOG_DEBUG : LOG_ERR) < 0 ||
         describe(ctx) < 0) {

@@ -4,6 +4,7 @@
 # The card of policy/gpio-loopback.json: each change of an input is one interrupt that the guest's
 # driver counts and acknowledges, and what is written to an output is read from the input.
 
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 readonly changes=20

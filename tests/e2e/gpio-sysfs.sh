@@ -4,6 +4,7 @@
 # The card of policy/gpio.json in a real guest: its driver binds, and twelve reads of an output give
 # a pattern that only twelve reads of the register, no more and no fewer, can give.
 
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 e2e_begin

@@ -4,6 +4,7 @@
 # A reboot of the guest resets the card, on the same connection: outputs that were set read 0
 # afterwards, and the interrupt works as after the first boot.
 
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 # one_interrupt BOOT: IIN1 changes once and the guest counts one interrupt.

@@ -123,6 +123,7 @@ copy_modules() {
     "$busybox" depmod -b "$work/modules" "$version"
     for module in "${modules[@]}"; do
         grep -q "/$module\.ko:" "$work/modules/$tree/modules.dep" || die "the kernel has no $module"
+        # shellcheck disable=SC2013 # words are wanted: the module and each that it needs
         for file in $(sed -n "s|^\(.*/$module\.ko\):|\1|p" "$work/modules/$tree/modules.dep"); do
             install -D -m 644 "$work/modules/$tree/$file" "$work/initramfs/$tree/$file"
         done

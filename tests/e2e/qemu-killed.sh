@@ -4,6 +4,7 @@
 # QEMU dies of SIGKILL, idle and then in the middle of accesses to the card; the next QEMU finds
 # on the same server a card that nothing has happened to: under the broker, in another process.
 
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 devices=" "
