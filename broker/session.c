@@ -397,7 +397,7 @@ static void on_device_end(struct session *session, const struct jail_plan *plan)
                  session->id, session->device.pid, how);
 }
 
-static void on_gate_end(struct session *session)
+static void on_gate_end(struct session *session, const struct jail_plan *plan)
 {
     siginfo_t info = { .si_pid = 0 };
     char how[64];
@@ -407,6 +407,7 @@ static void on_gate_end(struct session *session)
         return;
     }
     fd_close(&session->gate.pidfd);
+    drain_gate(session, plan);
     if (!session->ended) {
         session->ended = true;
         describe_end(&info, how, sizeof(how));
@@ -538,7 +539,7 @@ void session_handle(struct session *session, const struct jail_plan *plan, const
         on_device_end(session, plan);
     }
     if (fds[POLL_GATE].revents) {
-        on_gate_end(session);
+        on_gate_end(session, plan);
     }
     if (session->deadline != 0 && now >= session->deadline) {
         on_deadline(session);
