@@ -81,12 +81,19 @@ static uint64_t time_left(const struct connection *connection)
     return connection->deadline > time ? connection->deadline - time : 0;
 }
 
-static void expect(struct connection *connection, bool room)
+/* Lets the program's descriptor follow what is awaited. Nothing to do between whole messages. */
+static void tell_transport(struct connection *connection)
 {
     struct transport *transport = connection->transport;
 
-    connection->expects_room = room;
-    transport->ops->expect(transport, connection->sock, room);
+    if (connection->told.room == connection->wants_room &&
+        connection->told.deadline == connection->deadline) {
+        return;
+    }
+    connection->told.room = connection->wants_room;
+    connection->told.deadline = connection->deadline;
+    transport->ops->expect(transport, connection->sock, connection->wants_room,
+                           connection->deadline);
 }
 
 void connection_open(struct connection *connection, int sock, size_t max_size)
@@ -98,7 +105,9 @@ void connection_open(struct connection *connection, int sock, size_t max_size)
     connection->deadline = 0;
     arm_deadline(connection, connection->transport->handshake_seconds);
     connection->negotiating = true;
-    expect(connection, false);
+    connection->wants_room = false;
+    connection->told.room = true; /* nothing of this client yet */
+    tell_transport(connection);
 }
 
 void connection_negotiated(struct connection *connection, size_t max_size)
@@ -106,6 +115,7 @@ void connection_negotiated(struct connection *connection, size_t max_size)
     connection->frame.max_size = max_size;
     connection->negotiating = false;
     connection->deadline = 0;
+    tell_transport(connection);
 }
 
 void connection_close(struct connection *connection)
@@ -170,28 +180,33 @@ static int wait_patiently(struct connection *connection, short events)
     return wait_for(connection, events, &timeout);
 }
 
+/*
+ * Looks for out-of-band data without waiting: before every look at the rest of a message, and now
+ * and then while there is nothing. A message that comes in one piece costs no extra call.
+ */
+static int look_for_urgent(struct connection *connection)
+{
+    static const struct timespec no_time;
+    int err = 0;
+
+    if (frame_started(&connection->frame) || connection->idle == IDLE_CHECK) {
+        connection->idle = 0;
+        err = wait_for(connection, 0, &no_time);
+    }
+    return err == -ETIMEDOUT || err == -EINTR ? 0 : err;
+}
+
 /* What to tell a caller who does not wait, when nothing can be done. */
 static int not_now(struct connection *connection)
 {
-    static const struct timespec no_time;
-    int err;
-
-    if (connection->deadline != 0 && time_left(connection) == 0) {
-        return -ETIMEDOUT;
-    }
-    if (++connection->idle % IDLE_CHECK == 0) {
-        err = wait_for(connection, 0, &no_time);
-        if (err < 0 && err != -ETIMEDOUT && err != -EINTR) {
-            return err;
-        }
-    }
-    return -EAGAIN;
+    connection->idle++;
+    return connection->deadline != 0 && time_left(connection) == 0 ? -ETIMEDOUT : -EAGAIN;
 }
 
-int connection_receive(struct connection *connection, bool wait)
+static int receive(struct connection *connection, bool wait)
 {
     for (;;) {
-        int result = wait ? wait_patiently(connection, POLLIN) : 0;
+        int result = wait ? wait_patiently(connection, POLLIN) : look_for_urgent(connection);
 
         if (result < 0) {
             return result;
@@ -208,6 +223,14 @@ int connection_receive(struct connection *connection, bool wait)
             return not_now(connection);
         }
     }
+}
+
+int connection_receive(struct connection *connection, bool wait)
+{
+    int result = receive(connection, wait);
+
+    tell_transport(connection);
+    return result;
 }
 
 static bool peer_is_gone(ssize_t err)
@@ -255,26 +278,30 @@ static int send_all(struct connection *connection)
     return 0;
 }
 
-int connection_flush(struct connection *connection, bool wait)
+static int flush(struct connection *connection, bool wait)
 {
     int err;
 
     while ((err = send_all(connection)) == -EAGAIN) {
+        connection->wants_room = true;
         arm_deadline(connection, connection->transport->stall_seconds);
-        if (!connection->expects_room) {
-            expect(connection, true);
-        }
         err = wait ? wait_patiently(connection, POLLOUT) : not_now(connection);
         if (err < 0) {
             return err;
         }
     }
     if (err == 0) {
+        connection->wants_room = false;
         reply_reset(&connection->reply);
         disarm_deadline(connection);
-        if (connection->expects_room) {
-            expect(connection, false);
-        }
     }
+    return err;
+}
+
+int connection_flush(struct connection *connection, bool wait)
+{
+    int err = flush(connection, wait);
+
+    tell_transport(connection);
     return err;
 }

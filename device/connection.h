@@ -25,8 +25,12 @@ struct connection {
     struct reply reply;
     bool negotiating;  /* the deadline is that of the handshake */
     uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds; 0: the client owes nothing */
-    bool expects_room; /* what the transport was told */
-    unsigned idle;     /* times that a caller who does not wait found nothing */
+    bool wants_room;   /* there is a reply for which the socket has no room */
+    struct {
+        bool room;
+        uint64_t deadline;
+    } told;        /* what the transport was told to expect */
+    unsigned idle; /* times that a caller who does not wait found nothing */
 };
 
 /* Allocates all that the connections of a context will need. Returns 0 or -ENOMEM. */

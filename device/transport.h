@@ -37,8 +37,11 @@ struct transport_ops {
     /* The same, with the descriptor of PCI region @region, which is @fd. */
     ssize_t (*send_region)(struct transport *transport, int sock, const void *buffer, size_t size,
                            uint32_t region, int fd);
-    /* What poll_fd() waits for from now on: input from the client, or @room for output to it. */
-    void (*expect)(struct transport *transport, int sock, bool room);
+    /*
+     * What poll_fd() waits for from now on: input from the client, or @room for output to it; and
+     * the @deadline of the client (CLOCK_MONOTONIC, nanoseconds; 0: none).
+     */
+    void (*expect)(struct transport *transport, int sock, bool room, uint64_t deadline);
     /* The version exchange has succeeded. */
     void (*negotiated)(struct transport *transport);
     /* The client is gone; its socket is closed next. */
@@ -58,8 +61,9 @@ struct vetting {
 struct transport {
     const struct transport_ops *ops;
     struct vetting vetting;
-    bool vets;    /* vetting.kind[] is filled in; else the library looks at descriptors itself */
-    int watch_fd; /* readable when the session is over, whatever the client does; or -1 */
+    bool vets; /* vetting.kind[] is filled in; else the library looks at descriptors itself */
+    bool reports_room; /* poll_fd() can wait for room for output */
+    int watch_fd;      /* readable when the session is over, whatever the client does; or -1 */
     unsigned
         handshake_seconds;  /* until the version exchange is complete; 0: others look after it */
     unsigned stall_seconds; /* for the rest of a message, and for reading a reply */

@@ -219,7 +219,7 @@ static ssize_t broker_send_region(struct transport *base, int sock, const void *
 }
 
 /* An epoll instance cannot be told of the client: epoll_ctl(2) is not in the filter. */
-static void broker_expect(struct transport *base, int sock, bool room)
+static void broker_expect(struct transport *base, int sock, bool room, uint64_t deadline)
 {
     self(base)->client = sock;
 }

@@ -2,6 +2,7 @@
 /* Standalone: the device listens on a UNIX socket of its own. */
 #include "device/transport.h"
 
+#include "device/poller.h"
 #include "ipc/fd.h"
 #include "ipc/socket.h"
 
@@ -19,8 +20,9 @@
 
 struct socket_transport {
     struct transport base;
+    bool nonblocking;
     int listener;
-    int poller; /* an epoll instance: the program's one descriptor to wait on */
+    struct poller poller;
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* empty: an abstract address */
     dev_t device; /* of the socket file, to remove no other one */
     ino_t inode;
@@ -38,6 +40,7 @@ static int socket_attach(struct transport *transport, struct vfu_ctx *ctx, bool 
     if (sock < 0) {
         return errno == EWOULDBLOCK ? -EAGAIN : -errno;
     }
+    poller_watch(&self(transport)->poller, self(transport)->listener, 0); /* one at a time */
     return sock;
 }
 
@@ -65,39 +68,31 @@ static ssize_t socket_send_region(struct transport *transport, int sock, const v
     return socket_send(sock, buffer, size, MSG_DONTWAIT, &fds);
 }
 
-/* The instance has one thing to watch at a time. */
-static int watch(struct socket_transport *transport, int fd, uint32_t events)
-{
-    struct epoll_event event = { .events = events };
-
-    if (epoll_ctl(transport->poller, EPOLL_CTL_MOD, fd, &event) == 0) {
-        return 0;
-    }
-    return epoll_ctl(transport->poller, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
-}
-
-/* Without this a program that waits for input would never send the rest of a long reply. */
-static void socket_expect(struct transport *base, int sock, bool room)
+/* A program whose calls wait has its deadlines kept by them. */
+static void socket_expect(struct transport *base, int sock, bool room, uint64_t deadline)
 {
     struct socket_transport *transport = self(base);
 
-    watch(transport, transport->listener, 0);
-    watch(transport, sock, room ? EPOLLOUT : EPOLLIN | EPOLLRDHUP);
+    poller_watch(&transport->poller, sock, room ? EPOLLOUT : EPOLLIN | EPOLLRDHUP);
+    if (transport->nonblocking) {
+        poller_set_alarm(&transport->poller, deadline);
+    }
 }
 
 static void socket_negotiated(struct transport *transport)
 {
 }
 
-/* The connection leaves the epoll instance when it is closed. */
+/* The connection leaves the poller when it is closed. */
 static void socket_detach(struct transport *transport)
 {
-    watch(self(transport), self(transport)->listener, EPOLLIN);
+    poller_watch(&self(transport)->poller, self(transport)->listener, EPOLLIN);
+    poller_set_alarm(&self(transport)->poller, 0);
 }
 
 static int socket_poll_fd(const struct transport *transport)
 {
-    return self(transport)->poller;
+    return self(transport)->poller.epoll;
 }
 
 static void remove_socket_file(const struct socket_transport *transport)
@@ -114,7 +109,7 @@ static void socket_destroy(struct transport *transport)
 {
     remove_socket_file(self(transport));
     fd_close(&self(transport)->listener);
-    fd_close(&self(transport)->poller);
+    poller_fini(&self(transport)->poller);
     free(transport);
 }
 
@@ -131,8 +126,9 @@ static const struct transport_ops socket_ops = {
 };
 
 /* Binds and listens. An empty path gives an address of zeros only, which is an abstract one. */
-static int start_listening(struct socket_transport *transport, const char *path, int flags)
+static int start_listening(struct socket_transport *transport, const char *path)
 {
+    int flags = transport->nonblocking ? SOCK_NONBLOCK : 0;
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     struct stat status;
 
@@ -166,20 +162,21 @@ int transport_socket_create(struct transport **result, const char *path, bool no
     }
     transport->base = (struct transport){
         .ops = &socket_ops,
+        .reports_room = true,
         .watch_fd = -1,
         .handshake_seconds = HANDSHAKE_SECONDS,
         .stall_seconds = STALL_SECONDS,
         .max_dma_regions = SIZE_MAX,
         .max_dma_bytes = UINT64_MAX,
     };
+    transport->nonblocking = nonblocking;
     transport->listener = -1;
-    transport->poller = epoll_create1(EPOLL_CLOEXEC);
-    err = transport->poller >= 0 ? 0 : -errno;
+    err = poller_init(&transport->poller);
     if (err == 0) {
-        err = start_listening(transport, path, nonblocking ? SOCK_NONBLOCK : 0);
+        err = start_listening(transport, path);
     }
     if (err == 0) {
-        err = watch(transport, transport->listener, EPOLLIN);
+        err = poller_watch(&transport->poller, transport->listener, EPOLLIN);
     }
     if (err < 0) {
         socket_destroy(&transport->base);

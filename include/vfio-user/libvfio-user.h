@@ -165,10 +165,12 @@ int vfu_run_ctx(vfu_ctx_t *vfu_ctx);
  * vfu_get_poll_fd - what to wait on before vfu_attach_ctx() or vfu_run_ctx()
  *
  * Returns a descriptor that is readable when there is something to do: a client to attach, a
- * request to serve, or the rest of a reply to send. It belongs to the library. It is the same for
- * the life of the context, but not under vfu-broker: there it changes when a client is attached or
- * gone, and says nothing about the rest of a reply: a program that sends replies of more than
- * 100 KiB there calls vfu_run_ctx() from time to time as well.
+ * request to serve, the rest of a reply to send, a client that took too long. It belongs to the
+ * library, and is the same for the life of the context.
+ *
+ * Under vfu-broker it changes when a client is attached or gone, and tells of clients and requests
+ * only. vfu_run_ctx() therefore waits there, for as long as a client may stall, if the client's
+ * socket has no room for a whole reply; that takes one of more than about 200 KiB.
  */
 int vfu_get_poll_fd(vfu_ctx_t *vfu_ctx);
 

@@ -36,6 +36,8 @@
 
 #define MARK 77 /* errno of getppid(2) under the filter */
 
+#define LARGE (1u << 20) /* bytes of BAR2, more than a socket takes */
+
 /* What the device tells about itself in BAR1, a register each. */
 enum fact {
     FACT_FILTERED,  /* 1: the filter is loaded */
@@ -102,6 +104,12 @@ static ssize_t tell(vfu_ctx_t *ctx, char *buf, size_t count, off_t offset, bool 
     return (ssize_t)count;
 }
 
+static ssize_t be_large(vfu_ctx_t *ctx, char *buf, size_t count, off_t offset, bool is_write)
+{
+    memset(buf, 0x3c, count);
+    return (ssize_t)count;
+}
+
 static void on_added(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
     dma_last = *info;
@@ -140,6 +148,7 @@ static vfu_ctx_t *create(int flags)
     vfu_setup_log(ctx, write_log, LOG_WARNING);
     share(ctx, shared);
     vfu_setup_region(ctx, 1, 128, tell, VFU_REGION_FLAG_READ, NULL, 0, -1, 0);
+    vfu_setup_region(ctx, 2, LARGE, be_large, VFU_REGION_FLAG_READ, NULL, 0, -1, 0);
     vfu_setup_device_nr_irqs(ctx, VFU_DEV_INTX_IRQ, 1);
     vfu_setup_device_dma(ctx, 10, on_added, on_removed);
     if (vfu_realize_ctx(ctx) < 0) {
@@ -377,15 +386,22 @@ static int request(struct gate *gate, uint16_t command, const void *payload, siz
     return receive_reply(gate->session, NULL, 0);
 }
 
-static uint64_t ask(struct session *session, enum fact which)
+static void request_read(struct session *session, uint32_t region, uint64_t offset, uint32_t count)
 {
     struct {
         struct vfio_user_header header;
         struct vfio_user_region_access access;
     } message = {
         .header = { .cmd = VFIO_USER_REGION_READ, .msg_size = sizeof(message) },
-        .access = { .offset = which * 8, .region = 1, .count = 8 },
+        .access = { .offset = offset, .region = region, .count = count },
     };
+
+    message.header.msg_id = ++session->msg_id;
+    assert_int_equal(write(session->client, &message, sizeof(message)), sizeof(message));
+}
+
+static uint64_t ask(struct session *session, enum fact which)
+{
     struct {
         uint64_t offset;
         uint32_t region;
@@ -393,8 +409,7 @@ static uint64_t ask(struct session *session, enum fact which)
         uint64_t value;
     } reply;
 
-    message.header.msg_id = ++session->msg_id;
-    assert_int_equal(write(session->client, &message, sizeof(message)), sizeof(message));
+    request_read(session, 1, which * 8, 8);
     assert_int_equal(receive_reply(session, &reply, sizeof(reply)), 0);
     return reply.value;
 }
@@ -655,6 +670,24 @@ static void test_take_in_pieces_reads_the_rest_from_the_socket(void **state)
     assert_int_equal(write(session.client, rest + 7, sizeof(rest) - 7), sizeof(rest) - 7);
     assert_int_equal(receive_reply(&session, NULL, 0), 0);
     end(&session, &gate);
+}
+
+/* A program that polls hears of requests only, and still sends the whole reply. */
+static void test_large_reply_is_sent_to_the_end(void **state)
+{
+    static uint8_t reply[16 + LARGE];
+    struct session session;
+    struct gate gate;
+
+    for (int i = 0; i < 2; i++) {
+        begin(&session, &gate, i == 0 ? 0 : LIBVFIO_USER_FLAG_ATTACH_NB);
+        request_read(&session, 2, 0, LARGE);
+        usleep(50000); /* so that it fills the socket first */
+        assert_int_equal(receive_reply(&session, reply, sizeof(reply)), 0);
+        assert_int_equal(reply[sizeof(reply) - 1], 0x3c);
+        ask(&session, FACT_FILTERED);
+        end(&session, &gate);
+    }
 }
 
 /* --- guest memory --- */
@@ -966,6 +999,7 @@ int main(void)
         cmocka_unit_test(test_version_with_descriptors_ends_the_session),
         cmocka_unit_test(test_take_that_finds_nothing_is_repeated),
         cmocka_unit_test(test_take_in_pieces_reads_the_rest_from_the_socket),
+        cmocka_unit_test(test_large_reply_is_sent_to_the_end),
         cmocka_unit_test(test_map_with_memory_maps_it),
         cmocka_unit_test(test_map_with_withheld_memory_exists_unmapped),
         cmocka_unit_test(test_map_with_other_kinds_is_einval),

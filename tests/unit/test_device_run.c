@@ -490,6 +490,42 @@ static void test_poll_fd_is_readable_when_there_is_something_to_do(void **state)
     assert_false(is_readable(fd));
 }
 
+static void test_poll_fd_is_readable_when_a_client_stalls(void **state)
+{
+    struct device *device = *state;
+    struct pollfd fd = { .fd = vfu_get_poll_fd(device->ctx), .events = POLLIN };
+
+    device->ctx->transport->stall_seconds = 1;
+    send_header(device, VFIO_USER_DEVICE_GET_INFO, 32, 0);
+    assert_int_equal(run(device), 0);
+    assert_int_equal(poll(&fd, 1, 100), 0);
+    assert_int_equal(poll(&fd, 1, 5000), 1);
+    assert_int_equal(run(device), -ENOTCONN);
+    assert_int_equal(poll(&fd, 1, 0), 0);
+
+    device->ctx->transport->handshake_seconds = 1;
+    device_connect(device);
+    assert_int_equal(vfu_attach_ctx(device->ctx), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(poll(&fd, 1, 5000), 1);
+    assert_int_equal(vfu_attach_ctx(device->ctx), -1);
+    assert_int_equal(errno, ETIMEDOUT);
+    assert_int_equal(poll(&fd, 1, 0), 0);
+}
+
+static void test_out_of_band_data_inside_a_message_is_the_end(void **state)
+{
+    struct device *device = *state;
+
+    send_header(device, VFIO_USER_DEVICE_GET_INFO, 32, 0);
+    assert_int_equal(run(device), 0);
+    if (send(device->client, "!", 1, MSG_OOB) < 0) {
+        assert_int_equal(errno, EOPNOTSUPP);
+        skip();
+    }
+    assert_int_equal(run(device), -ENOTCONN);
+}
+
 /* --- the end of a client --- */
 
 static struct {
@@ -700,6 +736,8 @@ int main(void)
         FILLED(test_unread_reply_times_out),
         FILLED(test_unread_reply_holds_back_further_commands),
         FILLED(test_poll_fd_is_readable_when_there_is_something_to_do),
+        ATTACHED(test_poll_fd_is_readable_when_a_client_stalls),
+        ATTACHED(test_out_of_band_data_inside_a_message_is_the_end),
         RESET(test_device_reset_is_the_programs),
         RESET(test_client_gone_resets_and_lets_the_next_one_in),
         RESET(test_client_gone_inside_a_message_is_the_same),
