@@ -4,10 +4,15 @@
 # install.sh PACKAGE...: installs what is missing of Debian's packages, as root or through sudo.
 set -eu
 
+# With foreign architectures a package can be there several times.
+installed() {
+    dpkg-query -W -f '${Architecture} ${db:Status-Status}\n' "$1" 2>/dev/null |
+        grep -qE "^(all|$(dpkg --print-architecture)) installed\$"
+}
+
 missing=
 for package in "$@"; do
-    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=none
-    [ "$status" = installed ] || missing="$missing $package"
+    installed "$package" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 

@@ -17,7 +17,7 @@ skipped=0
 
 tests/install.sh gcc libc6-dev linux-libc-dev meson ninja-build pkg-config \
     libseccomp-dev libcap-ng-dev libjson-c-dev libcmocka-dev \
-    clang-14 libclang-rt-14-dev python3 strace util-linux procps cpio busybox-static debian-archive-keyring man-db
+    clang-14 libclang-rt-14-dev python3 strace util-linux procps man-db
 
 # configure DIRECTORY OPTION...
 configure() {
