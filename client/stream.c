@@ -196,10 +196,12 @@ int stream_flush(struct client *client, int64_t deadline)
     for (;;) {
         int err = stream_progress(client);
 
-        if (err == 0 && !stream_is_flushed(client)) {
-            err = stream_wait(client, deadline);
-        } else if (err == 0) {
+        /* What has been sent has been sent, even if the connection ended right after. */
+        if (stream_is_flushed(client)) {
             return 0;
+        }
+        if (err == 0) {
+            err = stream_wait(client, deadline);
         }
         if (err < 0) {
             /* A message may be sent in part: nothing can follow it. */

@@ -92,13 +92,15 @@ static void start_recording(struct client *client)
 static int set_up(void **state, bool negotiate)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
+    const char *policy = getenv("TEST_POLICY");
 
+    policy = policy != NULL ? policy : "plain";
     assert_non_null(fixture);
     if (mode == SERVER_STANDALONE) {
-        server_start(&fixture->server, "plain");
+        server_start(&fixture->server, policy);
     } else {
         if (shared_server.pid == 0) {
-            server_start(&shared_server, "plain");
+            server_start(&shared_server, policy);
         }
         fixture->server = shared_server;
     }

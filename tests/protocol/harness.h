@@ -47,7 +47,9 @@ struct fixture {
 
 /*
  * Runs the tests of a program in the mode that its first argument names. Returns main's result.
- * The environment names TEST_DEVICE, TEST_BROKER and TEST_POLICIES (a directory).
+ * The environment names TEST_DEVICE, TEST_BROKER and TEST_POLICIES (a directory), and may name
+ * TEST_POLICY, the policy of the fixtures' servers, and PROTOCOL_TRANSCRIPT, a file for what the
+ * servers answer to the fixtures' clients.
  */
 #define harness_run(argc, argv, tests)                                                             \
     (harness_start((argc), (argv)),                                                                \
@@ -93,8 +95,9 @@ struct client *server_negotiate(struct server *server);
 /* True if @text is in what the server has logged so far. */
 bool server_logged(const struct server *server, const char *text);
 
-/* Waits until it is. */
+/* Waits until it is; in the second form, until one of the two is. */
 void server_expect_log(const struct server *server, const char *text);
+void server_expect_either_log(const struct server *server, const char *text, const char *other);
 
 /* Processes of the server: itself and its descendants. Returns how many there are. */
 size_t server_processes(const struct server *server, pid_t *pids, size_t max);

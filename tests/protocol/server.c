@@ -221,12 +221,17 @@ bool server_logged(const struct server *server, const char *text)
 
 void server_expect_log(const struct server *server, const char *text)
 {
+    server_expect_either_log(server, text, text);
+}
+
+void server_expect_either_log(const struct server *server, const char *text, const char *other)
+{
     int64_t deadline = harness_now_ms() + HARNESS_DEADLINE_MS;
 
-    while (!server_logged(server, text)) {
+    while (!server_logged(server, text) && !server_logged(server, other)) {
         if (harness_now_ms() > deadline) {
             print_log(server);
-            fail_msg("the server never logged \"%s\"", text);
+            fail_msg("the server never logged \"%s\" or \"%s\"", text, other);
         }
         harness_pause();
     }

@@ -435,22 +435,32 @@ static int create_shared_file(struct test_device *device)
 
 /* --- running --- */
 
+enum outcome {
+    GOES_ON,
+    ENDS,
+    FAILS,
+};
+
+/*
+ * Under the broker the rest of a long reply gives no sign, so the program looks for itself as
+ * well (see vfu_get_poll_fd()).
+ */
 static bool wait_for_input(vfu_ctx_t *ctx)
 {
     struct pollfd poll_fd = { .fd = vfu_get_poll_fd(ctx), .events = POLLIN };
 
-    return poll(&poll_fd, 1, -1) >= 0 || errno == EINTR;
+    return poll(&poll_fd, 1, 10) >= 0 || errno == EINTR;
 }
 
 /* A client that negotiates badly ends its own connection only. */
-static bool attach(vfu_ctx_t *ctx, bool polling)
+static enum outcome attach(vfu_ctx_t *ctx, bool polling)
 {
     while (!stopping) {
         if (polling && !wait_for_input(ctx)) {
-            return false;
+            return FAILS;
         }
         if (stopping || vfu_attach_ctx(ctx) == 0) {
-            return !stopping;
+            break;
         }
         switch (errno) {
         case EAGAIN:
@@ -462,32 +472,31 @@ static bool attach(vfu_ctx_t *ctx, bool polling)
         case ETIMEDOUT:
             break;
         case ESHUTDOWN:
-            return false; /* a process of the broker's has done its duty */
+            return ENDS; /* a process of the broker's has done its duty */
         default:
             warn("attach");
-            return false;
+            return FAILS;
         }
     }
-    return false;
+    return stopping ? ENDS : GOES_ON;
 }
 
-static bool serve(vfu_ctx_t *ctx, bool polling)
+static enum outcome serve(vfu_ctx_t *ctx, bool polling)
 {
     while (!stopping) {
         if (polling && !wait_for_input(ctx)) {
-            return false;
+            return FAILS;
         }
-        if (!stopping && vfu_run_ctx(ctx) < 0) {
-            if (errno == ENOTCONN) {
-                return true;
-            }
-            if (errno != EINTR && errno != EAGAIN) {
-                warn("run");
-                return false;
-            }
+        if (stopping || vfu_run_ctx(ctx) >= 0 || errno == EINTR || errno == EAGAIN) {
+            continue;
         }
+        if (errno == ENOTCONN) {
+            return GOES_ON;
+        }
+        warn("run");
+        return FAILS;
     }
-    return true;
+    return ENDS;
 }
 
 static struct options parse_options(int argc, char **argv)
@@ -515,7 +524,7 @@ int main(int argc, char **argv)
     const struct options options = parse_options(argc, argv);
     const struct sigaction stop = { .sa_handler = on_stop };
     int shared_fd = create_shared_file(&device);
-    bool fine = true;
+    enum outcome outcome = GOES_ON;
     vfu_ctx_t *ctx;
 
     sigaction(SIGTERM, &stop, NULL);
@@ -526,12 +535,15 @@ int main(int argc, char **argv)
         err(EXIT_FAILURE, "%s", options.socket);
     }
     describe(ctx, &options, shared_fd);
-    while (fine && !stopping && attach(ctx, options.polling)) {
-        fine = serve(ctx, options.polling);
+    while (outcome == GOES_ON) {
+        outcome = attach(ctx, options.polling);
+        if (outcome == GOES_ON) {
+            outcome = serve(ctx, options.polling);
+        }
     }
     vfu_destroy_ctx(ctx);
     munmap(device.shared - TEST_DEVICE_BAR4_OFFSET,
            TEST_DEVICE_BAR4_OFFSET + TEST_DEVICE_BAR4_SIZE);
     close(shared_fd);
-    return stopping ? EXIT_SUCCESS : EXIT_FAILURE;
+    return outcome == ENDS ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * "While 10,000 register accesses run the broker makes no system call that their number causes."
+ * The broker is every process of it but the device: the supervisor and the gates. Two witnesses:
+ * the kernel's count of context switches, since none of them can make a call without being woken
+ * first, and strace. Each has a control that it does see calls.
+ */
+#include "ipc/fd.h"
+#include "tests/protocol/harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FEW 1000
+#define MANY 10000
+
+/* Timers, the log, a look at a client: not one of them for each access. */
+#define TOLERANCE 30
+
+#define MAX_PIDS 16
+
+/* The broker's processes: those that run its program. */
+static size_t broker_processes(const struct server *server, pid_t *found)
+{
+    pid_t pids[MAX_PIDS];
+    size_t total = server_processes(server, pids, MAX_PIDS);
+    size_t count = 0;
+
+    for (size_t i = 0; i < total; i++) {
+        char link[64], target[512];
+        ssize_t n;
+
+        snprintf(link, sizeof(link), "/proc/%d/exe", (int)pids[i]);
+        n = readlink(link, target, sizeof(target) - 1);
+        assert_true(n > 0);
+        target[n] = '\0';
+        if (strstr(target, "vfu-broker") != NULL) {
+            found[count++] = pids[i];
+        }
+    }
+    /* The supervisor, the gate in use, the gate that is next. */
+    assert_true(count >= 2);
+    return count;
+}
+
+/* Reads and writes of all kinds that need no descriptor. */
+static void access_registers(struct client *client, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t offset = i * 8 % TEST_DEVICE_SCRATCH_SIZE;
+        uint64_t value = i;
+
+        switch (i % 4) {
+        case 0:
+            assert_int_equal(client_region_write(client, 0, offset, &value, sizeof(value)), 0);
+            break;
+        case 1:
+            assert_int_equal(client_region_post(client, 0, offset, &value, sizeof(value)), 0);
+            break;
+        case 2:
+            assert_int_equal(client_region_read(client, 7, 0, &value, 4), 0);
+            break;
+        default:
+            assert_int_equal(client_region_read(client, 0, offset, &value, sizeof(value)), 0);
+        }
+    }
+}
+
+/* What goes through the gate, for the controls. */
+static void pass_descriptors(struct client *client, uint32_t count)
+{
+    int fd = memory_create(4096);
+
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(client_dma_map(client, 0, 4096, 3, fd, 0), 0);
+        assert_int_equal(client_dma_unmap(client, 0, 4096), 0);
+    }
+    close(fd);
+}
+
+/* --- context switches --- */
+
+static long switches_of(pid_t pid)
+{
+    char path[64], line[256];
+    long total = 0, value;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (sscanf(line, "voluntary_ctxt_switches: %ld", &value) == 1 ||
+            sscanf(line, "nonvoluntary_ctxt_switches: %ld", &value) == 1) {
+            total += value;
+        }
+    }
+    fclose(file);
+    return total;
+}
+
+static long total_switches(const pid_t *pids, size_t count)
+{
+    long total = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        total += switches_of(pids[i]);
+    }
+    return total;
+}
+
+static void test_accesses_do_not_wake_the_broker(void **state)
+{
+    struct fixture *fixture = *state;
+    pid_t pids[MAX_PIDS];
+    size_t count;
+    long before, quiet, control;
+
+    server_descriptors(&fixture->server); /* until the next session is ready */
+    count = broker_processes(&fixture->server, pids);
+    before = total_switches(pids, count);
+    access_registers(fixture->client, MANY);
+    quiet = total_switches(pids, count) - before;
+    pass_descriptors(fixture->client, FEW);
+    control = total_switches(pids, count) - before - quiet;
+    print_message("    %ld switches in %d accesses, %ld in %d maps\n", quiet, MANY, control, FEW);
+    assert_true(quiet <= TOLERANCE);
+    assert_true(control > TOLERANCE);
+}
+
+/* --- strace --- */
+
+struct trace {
+    pid_t pid;
+    char calls[200];    /* file: one line for each call */
+    char messages[200]; /* file: strace's own words */
+};
+
+static size_t count_lines(const char *path, const char *containing)
+{
+    FILE *file = fopen(path, "re");
+    char line[1024];
+    size_t count = 0;
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        count += strstr(line, containing) != NULL;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return count;
+}
+
+static void print_file(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char line[1024];
+
+    for (int i = 0; i < 50 && file != NULL && fgets(line, sizeof(line), file) != NULL; i++) {
+        fputs(line, stderr);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+static _Noreturn void become_strace(const struct trace *trace, const pid_t *pids, size_t count)
+{
+    const char *argv[8 + 2 * MAX_PIDS] = { "strace", "-f", "-o", trace->calls };
+    char numbers[MAX_PIDS][16];
+    int messages = open(trace->messages, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    size_t n = 4;
+
+    for (size_t i = 0; i < count; i++) {
+        snprintf(numbers[i], sizeof(numbers[i]), "%d", (int)pids[i]);
+        argv[n++] = "-p";
+        argv[n++] = numbers[i];
+    }
+    if (messages >= 0 && dup2(messages, STDERR_FILENO) >= 0) {
+        close(messages);
+        execvp("strace", (char *const *)argv);
+    }
+    _exit(127);
+}
+
+static bool has_attached(struct trace *trace, size_t count)
+{
+    int status;
+
+    if (waitpid(trace->pid, &status, WNOHANG) == trace->pid) {
+        print_file(trace->messages);
+        fail_msg("strace cannot trace the broker's processes: it has to be installed, and tracing "
+                 "has to be permitted; it ended with status %#x",
+                 (unsigned)status);
+    }
+    return count_lines(trace->messages, " attached") >= count;
+}
+
+static void trace_start(struct trace *trace, const struct server *server, const pid_t *pids,
+                        size_t count)
+{
+    snprintf(trace->calls, sizeof(trace->calls), "%s/calls", server->dir);
+    snprintf(trace->messages, sizeof(trace->messages), "%s/strace", server->dir);
+    trace->pid = fork();
+    assert_true(trace->pid >= 0);
+    if (trace->pid == 0) {
+        become_strace(trace, pids, count);
+    }
+    expect_eventually(has_attached(trace, count));
+}
+
+/* Returns how many calls it saw. */
+static size_t trace_stop(struct trace *trace)
+{
+    size_t calls;
+
+    kill(trace->pid, SIGINT);
+    assert_int_equal(waitpid(trace->pid, NULL, 0), trace->pid);
+    calls = count_lines(trace->calls, "(");
+    if (calls > TOLERANCE) {
+        print_file(trace->calls);
+    }
+    unlink(trace->calls);
+    unlink(trace->messages);
+    return calls;
+}
+
+typedef void load_fn(struct client *client, uint32_t count);
+
+static size_t calls_during(struct fixture *fixture, load_fn *load, uint32_t count)
+{
+    struct trace trace;
+    pid_t pids[MAX_PIDS];
+    size_t processes = broker_processes(&fixture->server, pids);
+
+    trace_start(&trace, &fixture->server, pids, processes);
+    load(fixture->client, count);
+    return trace_stop(&trace);
+}
+
+static void test_accesses_cause_no_system_call(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t few, many, control;
+
+    server_descriptors(&fixture->server);
+    few = calls_during(fixture, access_registers, FEW);
+    many = calls_during(fixture, access_registers, MANY);
+    control = calls_during(fixture, pass_descriptors, FEW / 10);
+    print_message("    %zu calls in %d accesses, %zu in %d; %zu in %d maps\n", few, FEW, many, MANY,
+                  control, FEW / 10);
+    assert_true(few <= TOLERANCE);
+    assert_true(many <= few + TOLERANCE);
+    assert_true(control >= FEW / 10);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        PROTOCOL_TEST(test_accesses_do_not_wake_the_broker),
+        PROTOCOL_TEST(test_accesses_cause_no_system_call),
+    };
+
+    return harness_run(argc, argv, tests);
+}
