@@ -136,11 +136,11 @@ static int start_listening(struct socket_transport *transport, const char *path)
     if (transport->listener < 0) {
         return -errno;
     }
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path));
     if (bind(transport->listener, (struct sockaddr *)&address, sizeof(address)) < 0) {
         return -errno;
     }
-    strcpy(transport->path, path);
+    memcpy(transport->path, path, strlen(path));
     if (path[0] != '\0' && lstat(path, &status) == 0) {
         transport->device = status.st_dev;
         transport->inode = status.st_ino;
