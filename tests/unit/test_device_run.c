@@ -3,7 +3,6 @@
 #include "tests/unit/test_device_helper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -278,7 +277,11 @@ static void test_descriptors_beyond_the_processs_limit_are_the_end(void **state)
     struct rlimit usual;
     struct rlimit low;
     int fds[100];
-    int probe;
+    const char *preload = getenv("LD_PRELOAD");
+
+    if (preload != NULL && strstr(preload, "vgpreload") != NULL) {
+        skip(); /* valgrind keeps the kernel's limit as it is */
+    }
 
     for (int i = 0; i < 100; i++) {
         fds[i] = device->client;
@@ -288,11 +291,6 @@ static void test_descriptors_beyond_the_processs_limit_are_the_end(void **state)
     low.rlim_cur = 40;
     device_send_command(device, VFIO_USER_DEVICE_SET_IRQS, 0, set, sizeof(set), fds, 100);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    probe = fcntl(device->client, F_DUPFD_CLOEXEC, 41);
-    if (probe >= 0) {
-        close(probe);
-        skip(); /* valgrind keeps the kernel's limit as it is */
-    }
     assert_int_equal(run(device), -ENOTCONN);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
     assert_int_equal(device_count_descriptors(), before - 1); /* the connection */
