@@ -275,6 +275,7 @@ static int receive_error(const struct frame *frame, int err)
     case -ESHUTDOWN:
         return -ENOTCONN;
     case -EBADMSG:
+    case -EPROTO: /* out-of-band data: the client's fault, which EPROTO is not */
         return -EINVAL;
     default:
         return err;

@@ -348,6 +348,22 @@ static void test_attach_client_gone_inside_is_econnreset(void **state)
     expect_refused(device, 0);
 }
 
+/* EPROTO would tell the program that it cannot go on at all. */
+static void test_attach_client_sends_out_of_band_is_einval(void **state)
+{
+    struct device *device = *state;
+
+    device_connect(device);
+    device_send(device, "\0\0\1", 3, NULL, 0);
+    assert_int_equal(attach(device), EAGAIN);
+    if (send(device->client, "!", 1, MSG_OOB) < 0) {
+        assert_int_equal(errno, EOPNOTSUPP);
+        skip(); /* a kernel without it */
+    }
+    assert_int_equal(attach(device), EINVAL);
+    expect_refused(device, 0);
+}
+
 static void test_attach_silent_client_times_out(void **state)
 {
     struct device *device = *state;
@@ -417,6 +433,7 @@ int main(void)
         CREATED(test_attach_with_descriptors_is_efault),
         CREATED(test_attach_client_gone_silently_is_enomsg),
         CREATED(test_attach_client_gone_inside_is_econnreset),
+        CREATED(test_attach_client_sends_out_of_band_is_einval),
         CREATED(test_attach_silent_client_times_out),
         CREATED(test_attach_dripping_client_times_out),
         CREATED(test_second_version_is_einval),
