@@ -1,0 +1,836 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The client library against a server that is played by the test: what it answers to one command
+ * lies ready in the socket before the client asks. Where one call sends several commands a thread
+ * answers them, because a reply that comes before its command is a reply to nobody.
+ */
+#include "client/client.h"
+
+#include "ipc/socket.h"
+#include "tests/unit/ipc_helper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define REPLY VFIO_USER_F_TYPE_REPLY
+#define FAILURE (VFIO_USER_F_TYPE_REPLY | VFIO_USER_F_ERROR)
+
+struct session {
+    int server;
+    struct client *client;
+};
+
+static void session_open(struct session *session)
+{
+    int pair[2];
+
+    make_pair(SOCK_STREAM | SOCK_NONBLOCK, pair);
+    session->server = pair[0];
+    assert_int_equal(client_adopt(pair[1], 10000, &session->client), 0);
+}
+
+static void session_close(struct session *session)
+{
+    client_free(session->client);
+    close(session->server);
+}
+
+/* The server says this. The client's first command has id 1, the next one 2. */
+static void say(struct session *session, uint16_t id, uint16_t command, uint32_t flags,
+                uint32_t error, const void *payload, size_t size, int fd, size_t fd_count)
+{
+    const struct vfio_user_header header = {
+        .msg_id = id,
+        .cmd = command,
+        .msg_size = (uint32_t)(sizeof(header) + size),
+        .flags = flags,
+        .error_no = error,
+    };
+    uint8_t *message = malloc(sizeof(header) + size);
+    struct fd_list fds;
+
+    assert_non_null(message);
+    memcpy(message, &header, sizeof(header));
+    if (size > 0) {
+        memcpy(message + sizeof(header), payload, size);
+    }
+    borrow_many(&fds, fd, fd_count);
+    assert_int_equal(socket_send(session->server, message, sizeof(header) + size, 0, &fds),
+                     sizeof(header) + size);
+    free(message);
+}
+
+static void say_plain(struct session *session, uint16_t id, uint16_t command, uint32_t flags,
+                      uint32_t error)
+{
+    say(session, id, command, flags, error, NULL, 0, -1, 0);
+}
+
+/* What the client has said so far; returns how many bytes. */
+static size_t hear(struct session *session, void *buffer, size_t size)
+{
+    ssize_t n = recv(session->server, buffer, size, MSG_DONTWAIT);
+
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* --- a server that answers by itself --- */
+
+/* What it answers to one command, and what it was asked. */
+struct turn {
+    const void *payload;
+    size_t size;
+    int fd; /* -1: none */
+    size_t fd_count;
+
+    uint8_t command[256];
+    ssize_t command_size;
+    size_t command_fds;
+};
+
+struct player {
+    pthread_t thread;
+    int sock;
+    struct turn *turns;
+    size_t count;
+};
+
+static void answer(int sock, const struct turn *turn)
+{
+    uint8_t message[4096];
+    struct vfio_user_header header;
+    struct fd_list fds;
+
+    memcpy(&header, turn->command, sizeof(header));
+    header.flags = REPLY;
+    header.msg_size = (uint32_t)(sizeof(header) + turn->size);
+    memcpy(message, &header, sizeof(header));
+    if (turn->size > 0) {
+        memcpy(message + sizeof(header), turn->payload, turn->size);
+    }
+    borrow_many(&fds, turn->fd, turn->fd_count);
+    socket_send(sock, message, header.msg_size, 0, &fds);
+}
+
+/* Assertions have no place in a thread: what it saw is checked by the test. */
+static void *play(void *opaque)
+{
+    struct player *player = opaque;
+
+    for (size_t i = 0; i < player->count; i++) {
+        struct turn *turn = &player->turns[i];
+        struct pollfd poll_fd = { .fd = player->sock, .events = POLLIN };
+        AUTO_FD_LIST fds = { .count = 0 };
+
+        poll(&poll_fd, 1, 10000);
+        turn->command_size =
+            socket_receive(player->sock, turn->command, sizeof(turn->command), MSG_DONTWAIT, &fds);
+        turn->command_fds = fds.count;
+        if (turn->command_size < (ssize_t)sizeof(struct vfio_user_header)) {
+            break; /* the client has given up */
+        }
+        answer(player->sock, turn);
+    }
+    return NULL;
+}
+
+static void player_start(struct player *player, const struct session *session, struct turn *turns,
+                         size_t count)
+{
+    *player = (struct player){ .sock = session->server, .turns = turns, .count = count };
+    assert_int_equal(pthread_create(&player->thread, NULL, play, player), 0);
+}
+
+/* The client sends nothing more: a player that still waits is told by the end of the stream. */
+static void player_stop(struct player *player, const struct session *session)
+{
+    shutdown(client_socket(session->client), SHUT_WR);
+    assert_int_equal(pthread_join(player->thread, NULL), 0);
+}
+
+static const struct client_request reset = { .command = VFIO_USER_DEVICE_RESET };
+
+/* --- requests and replies --- */
+
+static void test_request_on_the_wire(void **state)
+{
+    struct session session;
+    struct vfio_user_header header;
+
+    session_open(&session);
+    say_plain(&session, 1, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(hear(&session, &header, sizeof(header)), sizeof(header));
+    assert_int_equal(header.msg_id, 1);
+    assert_int_equal(header.cmd, VFIO_USER_DEVICE_RESET);
+    assert_int_equal(header.msg_size, 16);
+    assert_int_equal(header.flags, 0);
+    assert_int_equal(header.error_no, 0);
+    session_close(&session);
+}
+
+static void test_replies_in_another_order(void **state)
+{
+    struct session session;
+    uint16_t ids[5];
+
+    session_open(&session);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(client_submit(session.client, &reset, &ids[i]), 0);
+    }
+    for (size_t i = 5; i-- > 0;) {
+        say_plain(&session, ids[i], VFIO_USER_DEVICE_RESET, FAILURE, 100 + (uint32_t)i);
+    }
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(client_collect(session.client, ids[i], NULL), 100 + i);
+    }
+    assert_int_equal(client_collect(session.client, ids[0], NULL), -ENOENT);
+    session_close(&session);
+}
+
+static void test_error_payload_is_drained(void **state)
+{
+    const uint8_t payload[100] = { 1 };
+    struct session session;
+
+    session_open(&session);
+    say(&session, 1, VFIO_USER_DEVICE_RESET, FAILURE, EBUSY, payload, sizeof(payload), -1, 0);
+    assert_int_equal(client_reset_device(session.client), EBUSY);
+    say_plain(&session, 2, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(client_reset_device(session.client), 0);
+    session_close(&session);
+}
+
+static void test_error_without_errno_is_einval(void **state)
+{
+    const uint32_t errors[] = { 0, 5000, UINT32_MAX };
+    struct session session;
+
+    session_open(&session);
+    for (uint16_t i = 0; i < 3; i++) {
+        say_plain(&session, (uint16_t)(1 + i), VFIO_USER_DEVICE_RESET, FAILURE, errors[i]);
+        assert_int_equal(client_reset_device(session.client), EINVAL);
+    }
+    session_close(&session);
+}
+
+static void test_descriptors_of_an_error_are_closed(void **state)
+{
+    struct session session;
+    int fd = make_descriptor();
+
+    session_open(&session);
+    say(&session, 1, VFIO_USER_DEVICE_RESET, FAILURE, EIO, NULL, 0, fd, 20);
+    assert_int_equal(client_reset_device(session.client), EIO);
+    session_close(&session);
+    close(fd);
+}
+
+static void test_descriptors_that_nobody_wants_are_eproto(void **state)
+{
+    struct session session;
+    int fd = make_descriptor();
+
+    session_open(&session);
+    say(&session, 1, VFIO_USER_DEVICE_RESET, REPLY, 0, NULL, 0, fd, 253);
+    assert_int_equal(client_reset_device(session.client), -EPROTO);
+    session_close(&session);
+    close(fd);
+}
+
+static void test_reply_of_another_size_is_eproto(void **state)
+{
+    const uint8_t payload[24] = { 0 };
+    struct vfio_user_device_info info;
+    struct session session;
+
+    session_open(&session);
+    say(&session, 1, VFIO_USER_DEVICE_GET_INFO, REPLY, 0, payload, 15, -1, 0);
+    assert_int_equal(client_get_device_info(session.client, &info), -EPROTO);
+    say(&session, 2, VFIO_USER_DEVICE_GET_INFO, REPLY, 0, payload, 17, -1, 0);
+    assert_int_equal(client_get_device_info(session.client, &info), -EPROTO);
+    say(&session, 3, VFIO_USER_DEVICE_GET_INFO, REPLY, 0, payload, 16, -1, 0);
+    assert_int_equal(client_get_device_info(session.client, &info), 0);
+    session_close(&session);
+}
+
+/* The stream makes no sense any more: this call and all later ones say so. */
+static void expect_broken(struct session *session)
+{
+    assert_int_equal(client_reset_device(session->client), -EPROTO);
+    assert_int_equal(client_reset_device(session->client), -EPROTO);
+    session_close(session);
+}
+
+static void test_reply_to_nobody_is_eproto(void **state)
+{
+    struct session session;
+    int fd = make_descriptor();
+
+    session_open(&session);
+    say(&session, 9, VFIO_USER_DEVICE_RESET, REPLY, 0, NULL, 0, fd, 3);
+    expect_broken(&session);
+    close(fd);
+}
+
+static void test_reply_to_another_command_is_eproto(void **state)
+{
+    struct session session;
+
+    session_open(&session);
+    say_plain(&session, 1, VFIO_USER_DMA_MAP, REPLY, 0);
+    expect_broken(&session);
+}
+
+static void test_unknown_type_is_eproto(void **state)
+{
+    struct session session;
+
+    session_open(&session);
+    say_plain(&session, 1, VFIO_USER_DEVICE_RESET, 2, 0);
+    expect_broken(&session);
+}
+
+static void test_bad_sizes_are_eproto(void **state)
+{
+    const uint32_t sizes[] = { 0, 15, 0x10000000, UINT32_MAX };
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const struct vfio_user_header header = {
+            .msg_id = 1,
+            .cmd = VFIO_USER_DEVICE_RESET,
+            .msg_size = sizes[i],
+            .flags = REPLY,
+        };
+        struct session session;
+
+        session_open(&session);
+        assert_int_equal(send(session.server, &header, sizeof(header), 0), sizeof(header));
+        expect_broken(&session);
+    }
+}
+
+static void test_reply_in_single_bytes(void **state)
+{
+    struct vfio_user_device_info info = { 16, 3, 9, 5 }, got;
+    const struct vfio_user_header header = {
+        .msg_id = 1,
+        .cmd = VFIO_USER_DEVICE_GET_INFO,
+        .msg_size = sizeof(header) + sizeof(info),
+        .flags = REPLY,
+    };
+    uint8_t message[sizeof(header) + sizeof(info)];
+    struct session session;
+
+    session_open(&session);
+    memcpy(message, &header, sizeof(header));
+    memcpy(message + sizeof(header), &info, sizeof(info));
+    for (size_t i = 0; i < sizeof(message); i++) {
+        assert_int_equal(send(session.server, message + i, 1, 0), 1);
+    }
+    assert_int_equal(client_get_device_info(session.client, &got), 0);
+    assert_memory_equal(&got, &info, sizeof(info));
+    session_close(&session);
+}
+
+/* --- time, and the end --- */
+
+static void test_silent_server_is_etimedout(void **state)
+{
+    struct session session;
+
+    session_open(&session);
+    client_set_timeout(session.client, 20);
+    assert_int_equal(client_reset_device(session.client), -ETIMEDOUT);
+    /* Its answer comes late and is nobody's; the connection goes on. */
+    say_plain(&session, 1, VFIO_USER_DEVICE_RESET, FAILURE, EIO);
+    say_plain(&session, 2, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(client_reset_device(session.client), 0);
+    session_close(&session);
+}
+
+static void test_server_that_does_not_read_is_etimedout(void **state)
+{
+    static uint8_t data[1 << 20];
+    struct session session;
+    int result;
+
+    session_open(&session);
+    client_set_timeout(session.client, 20);
+    do {
+        result = client_region_post(session.client, 0, 0, data, sizeof(data));
+    } while (result == 0);
+    assert_int_equal(result, -ETIMEDOUT);
+    /* Half a message is out: nothing can follow. */
+    assert_int_equal(client_reset_device(session.client), -ETIMEDOUT);
+    session_close(&session);
+}
+
+static void test_server_that_leaves_is_enotconn(void **state)
+{
+    struct session session;
+
+    session_open(&session);
+    assert_return_code(shutdown(session.server, SHUT_RDWR), errno);
+    assert_int_equal(client_reset_device(session.client), -ENOTCONN);
+    assert_int_equal(client_reset_device(session.client), -ENOTCONN);
+    session_close(&session);
+}
+
+/* As after a refused VERSION: the answer, and the end. */
+static void test_last_words_are_heard(void **state)
+{
+    struct session session;
+
+    session_open(&session);
+    say_plain(&session, 1, VFIO_USER_VERSION, FAILURE, EINVAL);
+    assert_return_code(shutdown(session.server, SHUT_RDWR), errno);
+    assert_int_equal(client_negotiate(session.client), EINVAL);
+    assert_int_equal(client_reset_device(session.client), -ENOTCONN);
+    session_close(&session);
+}
+
+static void test_nobody_listens(void **state)
+{
+    struct client *client;
+
+    assert_int_equal(client_connect("/nonexistent/socket", 100, &client), -ENOENT);
+    assert_int_equal(client_connect("", 100, &client), -ECONNREFUSED);
+    assert_int_equal(
+        client_connect("/a/path/that/is/longer/than/the/hundred/and/eight/bytes/that/a/socket/"
+                       "address/has/room/for/in/its/one/member",
+                       100, &client),
+        -ENAMETOOLONG);
+}
+
+/* --- commands of the server --- */
+
+static void test_commands_of_the_server_are_refused(void **state)
+{
+    const uint64_t range[2] = { 0x1000, 64 };
+    struct vfio_user_header heard[2];
+    struct session session;
+
+    session_open(&session);
+    say(&session, 500, VFIO_USER_DMA_READ, 0, 0, range, sizeof(range), -1, 0);
+    say_plain(&session, 1, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(client_reset_device(session.client), 0);
+    say_plain(&session, 2, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(client_reset_device(session.client), 0);
+
+    assert_int_equal(hear(&session, heard, sizeof(heard)), sizeof(heard));
+    assert_int_equal(heard[0].cmd, VFIO_USER_DEVICE_RESET);
+    assert_int_equal(heard[1].msg_id, 500);
+    assert_int_equal(heard[1].cmd, VFIO_USER_DMA_READ);
+    assert_int_equal(heard[1].flags, FAILURE);
+    assert_int_equal(heard[1].error_no, ENOTSUP);
+    session_close(&session);
+}
+
+static void test_no_reply_command_of_the_server_is_dropped(void **state)
+{
+    const uint64_t range[2] = { 0x1000, 0 };
+    struct vfio_user_header heard[4];
+    struct session session;
+    int fd = make_descriptor();
+
+    session_open(&session);
+    say(&session, 500, VFIO_USER_DMA_WRITE, VFIO_USER_F_NO_REPLY, 0, range, sizeof(range), fd, 2);
+    say_plain(&session, 1, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(hear(&session, heard, sizeof(heard)), sizeof(heard[0]));
+    session_close(&session);
+    close(fd);
+}
+
+static void test_endless_commands_of_the_server_are_cut_off(void **state)
+{
+    struct session session;
+    int result = 0;
+
+    session_open(&session);
+    /* It never reads the refusals: they pile up until the client has had enough. */
+    client_set_timeout(session.client, 20);
+    for (size_t i = 0; i < 100 && (result == 0 || result == -ETIMEDOUT); i++) {
+        struct vfio_user_header header = { .msg_size = 16, .cmd = VFIO_USER_DMA_READ };
+
+        while (send(session.server, &header, sizeof(header), MSG_DONTWAIT) > 0) {
+        }
+        result = client_reset_device(session.client);
+    }
+    assert_true(result == -ENOBUFS || result == -ETIMEDOUT);
+    assert_true(client_reset_device(session.client) < 0);
+    session_close(&session);
+}
+
+/* --- negotiation --- */
+
+static int negotiate_with(struct session *session, const void *payload, size_t size)
+{
+    session_open(session);
+    say(session, 1, VFIO_USER_VERSION, REPLY, 0, payload, size, -1, 0);
+    return client_negotiate(session->client);
+}
+
+static int negotiate(uint16_t major, uint16_t minor, const char *json,
+                     struct client_capabilities *server)
+{
+    uint8_t payload[1024];
+    size_t size = json != NULL ? strlen(json) + 1 : 0;
+    struct session session;
+    int result;
+
+    memcpy(payload, &major, 2);
+    memcpy(payload + 2, &minor, 2);
+    if (json != NULL) {
+        memcpy(payload + 4, json, size);
+    }
+    result = negotiate_with(&session, payload, 4 + size);
+    if (server != NULL) {
+        *server = *client_server_capabilities(session.client);
+    }
+    session_close(&session);
+    return result;
+}
+
+static void test_capabilities_of_the_server(void **state)
+{
+    struct client_capabilities server;
+
+    assert_int_equal(negotiate(0, 1,
+                               "{\"capabilities\":{\"max_msg_fds\":16,\"max_dma_maps\":77,"
+                               "\"max_data_xfer_size\":65536,\"pgsizes\":8192,"
+                               "\"migration\":{\"pgsize\":16384},\"write_multiple\":true,"
+                               "\"colour\":\"blue\"}}",
+                               &server),
+                     0);
+    assert_int_equal(server.minor, 1);
+    assert_int_equal(server.max_msg_fds, 16);
+    assert_int_equal(server.max_dma_maps, 77);
+    assert_int_equal(server.max_data_xfer_size, 65536);
+    assert_int_equal(server.pgsizes, 8192);
+    assert_int_equal(server.migration_pgsize, 16384);
+    assert_true(server.write_multiple);
+}
+
+static void test_missing_capabilities_have_their_defaults(void **state)
+{
+    const char *const texts[] = { NULL, "{}", "{\"capabilities\":{}}" };
+
+    for (size_t i = 0; i < 3; i++) {
+        struct client_capabilities server;
+
+        assert_int_equal(negotiate(0, 0, texts[i], &server), 0);
+        assert_int_equal(server.max_msg_fds, 1);
+        assert_int_equal(server.max_data_xfer_size, 1048576);
+        assert_int_equal(server.max_dma_maps, 65535);
+        assert_int_equal(server.migration_pgsize, 0);
+        assert_false(server.write_multiple);
+    }
+}
+
+static void test_bad_answers_to_version_are_eproto(void **state)
+{
+    const char *const texts[] = {
+        "",
+        "null",
+        "[]",
+        "{",
+        "{\"capabilities\":[]}",
+        "{\"capabilities\":{\"max_msg_fds\":-1}}",
+        "{\"capabilities\":{\"max_msg_fds\":\"1\"}}",
+        "{\"capabilities\":{\"max_data_xfer_size\":0}}",
+        "{\"capabilities\":{\"max_data_xfer_size\":1e9}}",
+        "{\"capabilities\":{\"max_data_xfer_size\":99999999999}}",
+        "{\"capabilities\":{\"max_dma_maps\":null}}",
+        "{\"capabilities\":{\"pgsizes\":{}}}",
+        "{\"capabilities\":{\"migration\":true}}",
+        "{\"capabilities\":{\"migration\":{\"pgsize\":1}}}",
+        "{\"capabilities\":{\"write_multiple\":1}}",
+    };
+    struct session session;
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        assert_int_equal(negotiate(0, 0, texts[i], NULL), -EPROTO);
+    }
+    assert_int_equal(negotiate(1, 0, "{}", NULL), -EPROTO);
+    assert_int_equal(negotiate(0, 3, "{}", NULL), -EPROTO);
+    assert_int_equal(negotiate_with(&session, "\0\0\0", 3), -EPROTO);
+    session_close(&session);
+    assert_int_equal(negotiate_with(&session, NULL, 0), -EPROTO);
+    session_close(&session);
+    assert_int_equal(negotiate_with(&session, "\0\0\0\0{}", 6), -EPROTO); /* no NUL */
+    session_close(&session);
+}
+
+/* --- regions --- */
+
+/* What the test puts into the second, whole answer. */
+struct region_answer {
+    struct vfio_region_info info;
+    struct vfio_region_info_cap_sparse_mmap sparse;
+    struct vfio_region_sparse_mmap_area areas[2];
+} __attribute__((packed));
+
+static const struct region_answer good_answer = {
+    .info = {
+        .argsz = sizeof(struct region_answer),
+        .flags = 3 | VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS,
+        .index = 4,
+        .cap_offset = 32,
+        .size = 0x10000,
+        .offset = 0x1000,
+    },
+    .sparse = { .header = { .id = 1, .version = 1 }, .nr_areas = 2 },
+    .areas = { { 0, 0x1000 }, { 0x8000, 0x8000 } },
+};
+
+static int region_info(const struct region_answer *whole, size_t size, int fd, size_t fd_count,
+                       struct client_region *region)
+{
+    struct vfio_region_info truncated = whole->info;
+    struct turn turns[2] = {
+        { .payload = &truncated, .size = sizeof(truncated), .fd = -1 },
+        { .payload = whole, .size = size, .fd = fd, .fd_count = fd_count },
+    };
+    struct session session;
+    struct player player;
+    int result;
+
+    truncated.flags &= ~(uint32_t)VFIO_REGION_INFO_FLAG_CAPS;
+    truncated.cap_offset = 0;
+    session_open(&session);
+    player_start(&player, &session, turns, 2);
+    result = client_get_region_info(session.client, 4, region);
+    player_stop(&player, &session);
+    session_close(&session);
+    return result;
+}
+
+static void test_region_with_areas(void **state)
+{
+    struct client_region region;
+    int fd = make_descriptor();
+
+    assert_int_equal(region_info(&good_answer, sizeof(good_answer), fd, 1, &region), 0);
+    assert_int_equal(region.index, 4);
+    assert_int_equal(region.flags, good_answer.info.flags);
+    assert_int_equal(region.size, 0x10000);
+    assert_int_equal(region.offset, 0x1000);
+    assert_true(region.fd >= 0);
+    assert_int_equal(region.area_count, 2);
+    assert_int_equal(region.areas[1].offset, 0x8000);
+    assert_int_equal(region.areas[1].size, 0x8000);
+    client_region_release(&region);
+    client_region_release(&region);
+    close(fd);
+}
+
+static void test_region_without_areas_is_mapped_as_a_whole(void **state)
+{
+    struct region_answer answer = good_answer;
+    struct client_region region;
+    int fd = make_descriptor();
+
+    answer.info.flags &= ~(uint32_t)VFIO_REGION_INFO_FLAG_CAPS;
+    answer.info.argsz = 33; /* so that there is a second answer */
+    assert_int_equal(region_info(&answer, 33, fd, 1, &region), 0);
+    assert_int_equal(region.area_count, 1);
+    assert_int_equal(region.areas[0].offset, 0);
+    assert_int_equal(region.areas[0].size, 0x10000);
+    client_region_release(&region);
+    close(fd);
+}
+
+/* Each of them is an answer that would lead a trusting client astray. */
+static void test_bad_region_answers_are_eproto(void **state)
+{
+    struct region_answer bad[12];
+    struct client_region region;
+    int fd = make_descriptor();
+
+    for (size_t i = 0; i < 12; i++) {
+        bad[i] = good_answer;
+    }
+    bad[0].info.index = 3;
+    bad[1].info.cap_offset = 8;                                /* inside the fixed part */
+    bad[2].info.cap_offset = sizeof(struct region_answer) - 4; /* no room for a header */
+    bad[3].info.cap_offset = UINT32_MAX;
+    bad[4].sparse.nr_areas = 3; /* more than there are */
+    bad[5].sparse.nr_areas = UINT32_MAX;
+    bad[6].sparse.nr_areas = 0x10000001; /* times 16 is 16 in 32 bits */
+    bad[7].sparse.header.next = 32;      /* for ever */
+    bad[8].sparse.header.next = 16;
+    bad[9].areas[1].offset = 0x10001; /* outside the region */
+    bad[10].areas[0].size = UINT64_MAX;
+    bad[11].info.argsz = 65537; /* that much nobody needs */
+    for (size_t i = 0; i < 12; i++) {
+        assert_int_equal(region_info(&bad[i], sizeof(bad[i]), fd, 1, &region), -EPROTO);
+    }
+    /* Two descriptors, and an answer that is cut off. */
+    assert_int_equal(region_info(&good_answer, sizeof(good_answer), fd, 2, &region), -EPROTO);
+    assert_int_equal(region_info(&good_answer, 31, fd, 1, &region), -EPROTO);
+    assert_int_equal(region_info(&good_answer, 40, fd, 1, &region), -EPROTO);
+    close(fd);
+}
+
+/* --- access --- */
+
+static void test_bad_read_replies_are_eproto(void **state)
+{
+    struct {
+        struct vfio_user_region_access access;
+        uint8_t data[8];
+    } answer = { .access = { .count = 8 } };
+    struct session session;
+    uint64_t value;
+
+    session_open(&session);
+    say(&session, 1, VFIO_USER_REGION_READ, REPLY, 0, &answer, 23, -1, 0);
+    assert_int_equal(client_region_read(session.client, 0, 0, &value, 8), -EPROTO);
+    answer.access.count = 7;
+    say(&session, 2, VFIO_USER_REGION_READ, REPLY, 0, &answer, 24, -1, 0);
+    assert_int_equal(client_region_read(session.client, 0, 0, &value, 8), -EPROTO);
+    answer.access.count = 9;
+    say(&session, 3, VFIO_USER_REGION_WRITE, REPLY, 0, &answer, 16, -1, 0);
+    assert_int_equal(client_region_write(session.client, 0, 0, &value, 8), -EPROTO);
+    session_close(&session);
+}
+
+static void test_posted_write_wants_no_reply(void **state)
+{
+    struct {
+        struct vfio_user_header header;
+        struct vfio_user_region_access access;
+        uint32_t data;
+    } __attribute__((packed)) heard;
+    struct session session;
+    uint32_t value = 0x01020304;
+
+    session_open(&session);
+    assert_int_equal(client_region_post(session.client, 2, 64, &value, sizeof(value)), 0);
+    assert_int_equal(hear(&session, &heard, sizeof(heard)), sizeof(heard));
+    assert_int_equal(heard.header.flags, VFIO_USER_F_NO_REPLY);
+    assert_int_equal(heard.header.msg_size, sizeof(heard));
+    assert_int_equal(heard.access.offset, 64);
+    assert_int_equal(heard.access.region, 2);
+    assert_int_equal(heard.access.count, 4);
+    assert_int_equal(heard.data, value);
+    session_close(&session);
+}
+
+/* --- descriptors --- */
+
+static void test_eventfds_are_sent_in_batches_the_server_takes(void **state)
+{
+    const char json[] = "\0\0\0\0{\"capabilities\":{\"max_msg_fds\":3}}";
+    const size_t batches[] = { 3, 3, 1 };
+    struct turn turns[4] = { { .payload = json, .size = sizeof(json), .fd = -1 } };
+    struct session session;
+    struct player player;
+    int events[7], fd = make_descriptor();
+
+    for (size_t i = 0; i < 7; i++) {
+        events[i] = fd;
+    }
+    session_open(&session);
+    player_start(&player, &session, turns, 4);
+    assert_int_equal(client_negotiate(session.client), 0);
+    assert_int_equal(client_irq_assign(session.client, 2, 10, events, 7), 0);
+    player_stop(&player, &session);
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct turn *turn = &turns[1 + i];
+        struct vfio_irq_set set;
+
+        assert_int_equal(turn->command_size, 36);
+        assert_int_equal(turn->command_fds, batches[i]);
+        memcpy(&set, turn->command + 16, 20);
+        assert_int_equal(set.argsz, 20);
+        assert_int_equal(set.index, 2);
+        assert_int_equal(set.start, 10 + 3 * i);
+        assert_int_equal(set.count, batches[i]);
+    }
+    session_close(&session);
+    close(fd);
+}
+
+static void test_too_many_descriptors_are_e2big(void **state)
+{
+    int fds[FD_LIST_MAX + 1] = { 0 };
+    const struct client_request request = {
+        .command = VFIO_USER_DMA_MAP,
+        .fds = fds,
+        .fd_count = FD_LIST_MAX + 1,
+    };
+    struct session session;
+
+    session_open(&session);
+    assert_int_equal(client_command(session.client, &request, NULL), -E2BIG);
+    assert_int_equal(client_raw_send(session.client, "x", 1, fds, FD_LIST_MAX + 1), -E2BIG);
+    /* Nothing was sent: the connection is as it was. */
+    say_plain(&session, 2, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(client_reset_device(session.client), 0);
+    session_close(&session);
+}
+
+static void test_unread_replies_are_released(void **state)
+{
+    const uint8_t payload[64] = { 0 };
+    struct session session;
+    uint16_t ids[3];
+    int fd = make_descriptor();
+
+    session_open(&session);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(client_submit(session.client, &reset, &ids[i]), 0);
+        say(&session, ids[i], VFIO_USER_DEVICE_RESET, REPLY, 0, payload, sizeof(payload), fd, 4);
+    }
+    /* The first two arrive with the third one, and nobody collects them. */
+    assert_int_equal(client_collect(session.client, ids[2], NULL), 0);
+    session_close(&session);
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LEAK_TEST(test_request_on_the_wire),
+        LEAK_TEST(test_replies_in_another_order),
+        LEAK_TEST(test_error_payload_is_drained),
+        LEAK_TEST(test_error_without_errno_is_einval),
+        LEAK_TEST(test_descriptors_of_an_error_are_closed),
+        LEAK_TEST(test_descriptors_that_nobody_wants_are_eproto),
+        LEAK_TEST(test_reply_of_another_size_is_eproto),
+        LEAK_TEST(test_reply_to_nobody_is_eproto),
+        LEAK_TEST(test_reply_to_another_command_is_eproto),
+        LEAK_TEST(test_unknown_type_is_eproto),
+        LEAK_TEST(test_bad_sizes_are_eproto),
+        LEAK_TEST(test_reply_in_single_bytes),
+        LEAK_TEST(test_silent_server_is_etimedout),
+        LEAK_TEST(test_server_that_does_not_read_is_etimedout),
+        LEAK_TEST(test_server_that_leaves_is_enotconn),
+        LEAK_TEST(test_last_words_are_heard),
+        LEAK_TEST(test_nobody_listens),
+        LEAK_TEST(test_commands_of_the_server_are_refused),
+        LEAK_TEST(test_no_reply_command_of_the_server_is_dropped),
+        LEAK_TEST(test_endless_commands_of_the_server_are_cut_off),
+        LEAK_TEST(test_capabilities_of_the_server),
+        LEAK_TEST(test_missing_capabilities_have_their_defaults),
+        LEAK_TEST(test_bad_answers_to_version_are_eproto),
+        LEAK_TEST(test_region_with_areas),
+        LEAK_TEST(test_region_without_areas_is_mapped_as_a_whole),
+        LEAK_TEST(test_bad_region_answers_are_eproto),
+        LEAK_TEST(test_bad_read_replies_are_eproto),
+        LEAK_TEST(test_posted_write_wants_no_reply),
+        LEAK_TEST(test_eventfds_are_sent_in_batches_the_server_takes),
+        LEAK_TEST(test_too_many_descriptors_are_e2big),
+        LEAK_TEST(test_unread_replies_are_released),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
