@@ -573,7 +573,9 @@ static void test_bad_answers_to_version_are_eproto(void **state)
 /* What the test puts into the second, whole answer. */
 struct region_answer {
     struct vfio_region_info info;
-    struct vfio_region_info_cap_sparse_mmap sparse;
+    struct vfio_info_cap_header header;
+    uint32_t nr_areas;
+    uint32_t reserved;
     struct vfio_region_sparse_mmap_area areas[2];
 } __attribute__((packed));
 
@@ -586,7 +588,8 @@ static const struct region_answer good_answer = {
         .size = 0x10000,
         .offset = 0x1000,
     },
-    .sparse = { .header = { .id = 1, .version = 1 }, .nr_areas = 2 },
+    .header = { .id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1 },
+    .nr_areas = 2,
     .areas = { { 0, 0x1000 }, { 0x8000, 0x8000 } },
 };
 
@@ -661,11 +664,11 @@ static void test_bad_region_answers_are_eproto(void **state)
     bad[1].info.cap_offset = 8;                                /* inside the fixed part */
     bad[2].info.cap_offset = sizeof(struct region_answer) - 4; /* no room for a header */
     bad[3].info.cap_offset = UINT32_MAX;
-    bad[4].sparse.nr_areas = 3; /* more than there are */
-    bad[5].sparse.nr_areas = UINT32_MAX;
-    bad[6].sparse.nr_areas = 0x10000001; /* times 16 is 16 in 32 bits */
-    bad[7].sparse.header.next = 32;      /* for ever */
-    bad[8].sparse.header.next = 16;
+    bad[4].nr_areas = 3; /* more than there are */
+    bad[5].nr_areas = UINT32_MAX;
+    bad[6].nr_areas = 0x10000001; /* times 16 is 16 in 32 bits */
+    bad[7].header.next = 32;      /* for ever */
+    bad[8].header.next = 16;
     bad[9].areas[1].offset = 0x10001; /* outside the region */
     bad[10].areas[0].size = UINT64_MAX;
     bad[11].info.argsz = 65537; /* that much nobody needs */
@@ -683,44 +686,44 @@ static void test_bad_region_answers_are_eproto(void **state)
 
 static void test_bad_read_replies_are_eproto(void **state)
 {
-    struct {
-        struct vfio_user_region_access access;
-        uint8_t data[8];
-    } answer = { .access = { .count = 8 } };
+    struct vfio_user_region_access access = { .count = 8 };
+    uint8_t payload[24] = { 0 };
     struct session session;
     uint64_t value;
 
     session_open(&session);
-    say(&session, 1, VFIO_USER_REGION_READ, REPLY, 0, &answer, 23, -1, 0);
+    memcpy(payload, &access, sizeof(access));
+    say(&session, 1, VFIO_USER_REGION_READ, REPLY, 0, payload, 23, -1, 0);
     assert_int_equal(client_region_read(session.client, 0, 0, &value, 8), -EPROTO);
-    answer.access.count = 7;
-    say(&session, 2, VFIO_USER_REGION_READ, REPLY, 0, &answer, 24, -1, 0);
+    access.count = 7;
+    memcpy(payload, &access, sizeof(access));
+    say(&session, 2, VFIO_USER_REGION_READ, REPLY, 0, payload, 24, -1, 0);
     assert_int_equal(client_region_read(session.client, 0, 0, &value, 8), -EPROTO);
-    answer.access.count = 9;
-    say(&session, 3, VFIO_USER_REGION_WRITE, REPLY, 0, &answer, 16, -1, 0);
+    access.count = 9;
+    say(&session, 3, VFIO_USER_REGION_WRITE, REPLY, 0, &access, 16, -1, 0);
     assert_int_equal(client_region_write(session.client, 0, 0, &value, 8), -EPROTO);
     session_close(&session);
 }
 
 static void test_posted_write_wants_no_reply(void **state)
 {
-    struct {
-        struct vfio_user_header header;
-        struct vfio_user_region_access access;
-        uint32_t data;
-    } __attribute__((packed)) heard;
+    const struct vfio_user_header *header;
+    struct vfio_user_region_access access;
+    _Alignas(16) uint8_t heard[64];
     struct session session;
     uint32_t value = 0x01020304;
 
     session_open(&session);
     assert_int_equal(client_region_post(session.client, 2, 64, &value, sizeof(value)), 0);
-    assert_int_equal(hear(&session, &heard, sizeof(heard)), sizeof(heard));
-    assert_int_equal(heard.header.flags, VFIO_USER_F_NO_REPLY);
-    assert_int_equal(heard.header.msg_size, sizeof(heard));
-    assert_int_equal(heard.access.offset, 64);
-    assert_int_equal(heard.access.region, 2);
-    assert_int_equal(heard.access.count, 4);
-    assert_int_equal(heard.data, value);
+    assert_int_equal(hear(&session, heard, sizeof(heard)), 36);
+    header = (const struct vfio_user_header *)heard;
+    assert_int_equal(header->flags, VFIO_USER_F_NO_REPLY);
+    assert_int_equal(header->msg_size, 36);
+    memcpy(&access, heard + 16, sizeof(access));
+    assert_int_equal(access.offset, 64);
+    assert_int_equal(access.region, 2);
+    assert_int_equal(access.count, 4);
+    assert_memory_equal(heard + 32, &value, 4);
     session_close(&session);
 }
 
