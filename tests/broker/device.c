@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * broker-test-device [OPTION...] SOCKET
+ *
+ * The device of the broker's tests: an ordinary program on the public API that does, on demand,
+ * what a broken or hostile one would. Options act in their order, before the seal:
+ *
+ *   --print          write arguments and environment to the log
+ *   --show-file F    write what F holds to the log, or the error
+ *   --show-fd N      the same for an inherited descriptor, with its access mode
+ *   --exit N         end with this status
+ *   --crash          end with SIGSEGV
+ *   --wait           never become ready
+ *
+ * BAR0 has 8-byte registers; device.py has the same list.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <vfio-user/libvfio-user.h>
+
+#define BAR0_SIZE 0x1000
+#define MSIX_COUNT 253
+
+enum {
+    REG_SCRATCH = 0x00, /* keeps what is written */
+    REG_CRASH = 0x08,   /* write: see below */
+    REG_LOG = 0x10,     /* write: so many lines to the log */
+    REG_NASTY = 0x18,   /* write: a line that tries to look like others */
+    REG_LONG = 0x20,    /* write: one line of so many bytes */
+    REG_TRIGGER = 0x28, /* write: raise this vector */
+    REG_MAPPED = 0x30,  /* read: DMA regions with a virtual address */
+};
+
+enum {
+    CRASH_SEGV = 1,
+    CRASH_ABORT = 2,
+    CRASH_EXIT = 3, /* with status 3 */
+    CRASH_CALL = 4, /* socket(2) */
+    CRASH_SPIN = 5,
+    CRASH_LEAVE = 6, /* with status 0 */
+};
+
+struct device {
+    uint64_t scratch;
+    uint64_t mapped;
+};
+
+/* Like any careful program's log: whole lines, and no harm if nobody reads them. */
+static void say(const char *text, size_t size)
+{
+    if (write(STDERR_FILENO, text, size) < 0) {
+        return;
+    }
+}
+
+static void say_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say_line(const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(line, sizeof(line) - 1, format, args);
+    va_end(args);
+    n = n < (int)sizeof(line) - 2 ? n : (int)sizeof(line) - 2;
+    line[n] = '\n';
+    say(line, (size_t)n + 1);
+}
+
+/* --- what a register does ------------------------------------------------------------------ */
+
+static void crash(uint64_t how)
+{
+    volatile int *nowhere = NULL;
+
+    switch (how) {
+    case CRASH_SEGV:
+        *nowhere = 1;
+        break;
+    case CRASH_ABORT:
+        abort();
+    case CRASH_EXIT:
+        _exit(3);
+    case CRASH_CALL:
+        say_line("socket(2) gave %ld", syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0));
+        break;
+    case CRASH_SPIN:
+        for (;;) {
+            __asm__ volatile("" ::: "memory");
+        }
+    case CRASH_LEAVE:
+        _exit(0);
+    default:
+        break;
+    }
+}
+
+static void flood(uint64_t lines)
+{
+    for (uint64_t i = 0; i < lines; i++) {
+        say_line("line %" PRIu64, i);
+    }
+}
+
+static void say_nasty_line(void)
+{
+    static const char text[] = "before\" level=error\r\033[2J\x80\xff\\\0after\nerror forged x=1\n";
+
+    say(text, sizeof(text) - 1);
+}
+
+static void say_long_line(uint64_t size)
+{
+    static char text[65536];
+
+    size = size < sizeof(text) ? size : sizeof(text) - 1;
+    memset(text, 'x', size);
+    text[size] = '\n';
+    say(text, size + 1);
+}
+
+static void write_register(vfu_ctx_t *ctx, struct device *device, uint64_t offset, uint64_t value)
+{
+    switch (offset) {
+    case REG_SCRATCH:
+        device->scratch = value;
+        break;
+    case REG_CRASH:
+        crash(value);
+        break;
+    case REG_LOG:
+        flood(value);
+        break;
+    case REG_NASTY:
+        say_nasty_line();
+        break;
+    case REG_LONG:
+        say_long_line(value);
+        break;
+    case REG_TRIGGER:
+        vfu_irq_trigger(ctx, (uint32_t)value);
+        break;
+    default:
+        break;
+    }
+}
+
+static ssize_t access_bar0(vfu_ctx_t *ctx, char *buffer, size_t count, loff_t offset, bool is_write)
+{
+    struct device *device = vfu_get_private(ctx);
+    uint64_t value = 0;
+
+    if (count != sizeof(value)) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (is_write) {
+        memcpy(&value, buffer, sizeof(value));
+        write_register(ctx, device, (uint64_t)offset, value);
+    } else {
+        value = offset == REG_SCRATCH ? device->scratch : offset == REG_MAPPED ? device->mapped : 0;
+        memcpy(buffer, &value, sizeof(value));
+    }
+    return (ssize_t)count;
+}
+
+static void on_map(vfu_ctx_t *ctx, vfu_dma_info_t *info)
+{
+    struct device *device = vfu_get_private(ctx);
+
+    device->mapped += info->vaddr != NULL;
+}
+
+static void on_unmap(vfu_ctx_t *ctx, vfu_dma_info_t *info)
+{
+    struct device *device = vfu_get_private(ctx);
+
+    device->mapped -= info->vaddr != NULL;
+}
+
+/* --- before the seal ----------------------------------------------------------------------- */
+
+static void print_all(char **argv)
+{
+    for (int i = 0; argv[i] != NULL; i++) {
+        say_line("argument %d %s", i, argv[i]);
+    }
+    for (char **variable = environ; *variable != NULL; variable++) {
+        say_line("environment %s", *variable);
+    }
+}
+
+static void show_descriptor(const char *name, int fd)
+{
+    static const char *const modes[] = { "ro", "wo", "rw" };
+    char text[65] = "";
+    ssize_t n = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : -1;
+
+    if (n < 0) {
+        say_line("content %s: %s", name, strerror(errno));
+        return;
+    }
+    text[strcspn(text, "\n")] = '\0';
+    say_line("content %s: %s %s", name, modes[fcntl(fd, F_GETFL) & O_ACCMODE], text);
+}
+
+static void show_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    show_descriptor(path, fd);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* Returns true if @option has taken @value. */
+static bool obey(const char *option, const char *value, char **argv)
+{
+    if (strcmp(option, "--print") == 0) {
+        print_all(argv);
+        return false;
+    }
+    if (strcmp(option, "--crash") == 0) {
+        crash(CRASH_SEGV);
+    }
+    while (strcmp(option, "--wait") == 0) {
+        pause();
+    }
+    if (value == NULL) {
+        errx(2, "%s: unknown, or its value is missing", option);
+    }
+    if (strcmp(option, "--show-file") == 0) {
+        show_file(value);
+    } else if (strcmp(option, "--show-fd") == 0) {
+        show_descriptor(value, atoi(value));
+    } else if (strcmp(option, "--exit") == 0) {
+        exit(atoi(value));
+    } else {
+        errx(2, "%s: unknown", option);
+    }
+    return true;
+}
+
+/* Returns the socket's path. */
+static const char *obey_all(char **argv)
+{
+    int i = 1;
+
+    for (; argv[i] != NULL && argv[i][0] == '-'; i++) {
+        i += obey(argv[i], argv[i + 1], argv);
+    }
+    if (argv[i] == NULL || argv[i + 1] != NULL) {
+        errx(2, "usage: broker-test-device [OPTION...] SOCKET");
+    }
+    return argv[i];
+}
+
+/* --- the device ---------------------------------------------------------------------------- */
+
+static void describe(vfu_ctx_t *ctx)
+{
+    if (vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
+        vfu_setup_region(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, BAR0_SIZE, access_bar0,
+                         VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM, NULL, 0, -1, 0) < 0 ||
+        vfu_setup_device_nr_irqs(ctx, VFU_DEV_MSIX_IRQ, MSIX_COUNT) < 0 ||
+        vfu_setup_device_dma(ctx, 64, on_map, on_unmap) < 0 || vfu_realize_ctx(ctx) < 0) {
+        err(EXIT_FAILURE, "device");
+    }
+}
+
+/* Whether vfu_attach_ctx() failed for a reason that concerns one client. */
+static bool client_failed(int error)
+{
+    return error == EINVAL || error == EINTR || error == ENOMSG || error == ECONNRESET ||
+           error == EFAULT || error == ETIMEDOUT;
+}
+
+int main(int argc, char **argv)
+{
+    static struct device device;
+    const char *path = obey_all(argv);
+    vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_SOCK, path, 0, &device, VFU_DEV_TYPE_PCI);
+
+    if (ctx == NULL) {
+        err(EXIT_FAILURE, "%s", path);
+    }
+    describe(ctx);
+    while (vfu_attach_ctx(ctx) == 0 || client_failed(errno)) {
+        while (vfu_run_ctx(ctx) >= 0 || errno == EINTR) {
+        }
+    }
+    say_line("attach: %s", strerror(errno));
+    vfu_destroy_ctx(ctx);
+    return EXIT_FAILURE;
+}

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The registers of device.c in BAR0."""
+
+SCRATCH = 0x00
+CRASH = 0x08
+LOG = 0x10
+NASTY = 0x18
+LONG = 0x20
+TRIGGER = 0x28
+MAPPED = 0x30
+
+CRASH_SEGV = 1
+CRASH_ABORT = 2
+CRASH_EXIT = 3
+CRASH_CALL = 4
+CRASH_SPIN = 5
+CRASH_LEAVE = 6
