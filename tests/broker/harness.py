@@ -149,6 +149,19 @@ def private_memory(pid):
         return sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
 
 
+@contextlib.contextmanager
+def acting_as(uid, gid):
+    """What a socket connects as. Others than oneself take root."""
+    own_uid, own_gid = os.geteuid(), os.getegid()
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(own_uid)
+        os.setegid(own_gid)
+
+
 # --- the broker ---------------------------------------------------------------------------------
 
 
@@ -264,6 +277,7 @@ class BrokerTest(unittest.TestCase):
 
     user = None  # set in the variants that main() makes
     stage = None
+    only = None  # the name of the one user that it is about
     needs_root = False  # looks into processes that only root may look into
     maxDiff = None
 
@@ -430,7 +444,7 @@ def stage_build(folder):
 def variants(case, stage):
     """The classes to run: one for each user."""
     for user in users():
-        if case.needs_root and os.geteuid() != 0:
+        if case.needs_root and os.geteuid() != 0 or case.only not in (None, user.name):
             continue
         name = f"{case.__name__}[{user.name}]"
         yield type(name, (case,), {"user": user, "stage": stage, "__module__": "test"})

@@ -10,18 +10,6 @@ import device
 import harness
 
 
-@contextlib.contextmanager
-def acting_as(uid, gid):
-    """What a socket connects as."""
-    os.setegid(gid)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
 class OneAtATime(harness.BrokerTest):
     def test_second_client_is_refused_and_logged(self):
         broker = self.broker()
@@ -158,7 +146,7 @@ class CredentialsOfOthers(Credentials):
     def assert_only(self, broker, allowed):
         refused = 0
         for uid, gid in [(0, 0), (12345, 12345), (23456, 23456), (34567, 23456), (2, 2)]:
-            with self.subTest(uid=uid, gid=gid), acting_as(uid, gid):
+            with self.subTest(uid=uid, gid=gid), harness.acting_as(uid, gid):
                 if (uid, gid) in allowed:
                     self.assert_next_served(broker)
                 else:
@@ -196,7 +184,7 @@ class CredentialsOfOthers(Credentials):
     def test_credentials_are_those_of_connecting(self):
         """Not of whoever uses the socket later."""
         broker = self.broker_for(uids=[23456])
-        with acting_as(23456, 23456):
+        with harness.acting_as(23456, 23456):
             client = broker.connect()
         with client:
             self.assert_served(client.negotiate())
@@ -205,7 +193,7 @@ class CredentialsOfOthers(Credentials):
     def test_refused_while_another_is_served(self):
         broker = self.broker_for(uids=["root"])
         with broker.client() as first:
-            with acting_as(23456, 23456):
+            with harness.acting_as(23456, 23456):
                 self.assert_refused(broker)
             self.assert_served(first)
         broker.stop()
