@@ -80,6 +80,9 @@ const struct filter_rule filter_gate_rules[] = {
     ANY("rt_sigreturn", "return from a signal handler"),
     ANY("restart_syscall", "resume a wait after a stop signal"),
     ANY("exit_group", "end"),
+#ifdef VFU_SANITIZED
+    ANY("sigaltstack", "AddressSanitizer's view of a function that does not return"),
+#endif
 };
 const size_t filter_gate_rule_count = ARRAY_SIZE(filter_gate_rules);
 /* clang-format on */
