@@ -73,12 +73,12 @@ static void log_line(vfu_ctx_t *ctx, int level, const char *message)
 
 static void crash(struct test_device *device, enum test_crash how)
 {
-    volatile int *nowhere = NULL;
+    volatile uintptr_t nowhere = 64; /* not NULL, which sanitizers look for */
     long result;
 
     switch (how) {
     case TEST_CRASH_SEGV:
-        *nowhere = 1;
+        *(volatile int *)nowhere = 1;
         break;
     case TEST_CRASH_ABORT:
         abort();
