@@ -178,6 +178,28 @@ static long tail_size_lies(const struct surroundings *s)
     return violate(s, &message, sizeof(message.body.take), 0);
 }
 
+/* Room that is said to be filled, and is not, would be whatever was there before. */
+static long tail_missing(const struct surroundings *s)
+{
+    const uint32_t wire[] = { CONTROL_SEND, CONTROL_TAIL_MAX, 0, 0 };
+
+    return await_end(s, send_datagram(s, wire, sizeof(wire), 0, 0) > 0 ? 0 : -EIO);
+}
+
+static long body_missing(const struct surroundings *s)
+{
+    const uint32_t wire[] = { CONTROL_TAKE, 0 };
+
+    return await_end(s, send_datagram(s, wire, sizeof(wire), 0, 0) > 0 ? 0 : -EIO);
+}
+
+static long bytes_left_over(const struct surroundings *s)
+{
+    const uint32_t wire[] = { CONTROL_TAKE, 0, 16, 0, 0 };
+
+    return await_end(s, send_datagram(s, wire, sizeof(wire), 0, 0) > 0 ? 0 : -EIO);
+}
+
 /* Requests without end, whose answers nobody reads. */
 static long requests_without_end(const struct surroundings *s)
 {
@@ -310,6 +332,9 @@ static const struct attempt table[] = {
     BREACH("message-too-short", message_too_short),
     BREACH("message-empty", message_empty),
     BREACH("tail-size-lies", tail_size_lies),
+    BREACH("tail-missing", tail_missing),
+    BREACH("body-missing", body_missing),
+    BREACH("bytes-left-over", bytes_left_over),
     ATTEMPT("requests-without-end", requests_without_end, ENDS_SESSION(EAGAIN), FAILS(EAGAIN)),
     TAKING("take-as-memory", take_as_memory),
     TAKING("take-as-interrupt", take_as_interrupt),

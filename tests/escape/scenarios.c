@@ -82,23 +82,50 @@ static size_t ended(const struct processes *processes, int timeout_ms)
     return count;
 }
 
+/* Those that live, against all expectation, do not outlive the test. */
 static void forget(struct processes *processes)
 {
     for (size_t i = 0; i < processes->count; i++) {
+        pidfd_send_signal(processes->pidfds[i], SIGKILL, NULL, 0);
         fd_close(&processes->pidfds[i]);
     }
     processes->count = 0;
 }
 
-/* One session serves, the other one waits: two device processes and two gates. */
+/* The device process of @visit does not look at its channel any more. */
+static bool make_deaf(const struct broker *broker, const struct visit *visit)
+{
+    static const struct vfio_user_region_access access = { .offset = REGISTER_STAY, .count = 1 };
+    const struct client_request request = {
+        .command = VFIO_USER_REGION_WRITE,
+        .head = &access,
+        .head_size = sizeof(access),
+        .data = "",
+        .data_size = 1,
+    };
+    char line[128];
+    uint16_t id;
+
+    snprintf(line, sizeof(line), "info device-log session=%u text=\"" STAY_TEXT "\"\n",
+             visit->session);
+    return client_submit(visit->client, &request, &id) == 0 &&
+           broker_await_line(broker, visit->log_start, line, line, sizeof(line));
+}
+
+/*
+ * One session serves, the other one waits: two device processes and two gates. The first device
+ * process does not notice anything.
+ */
 static bool kill_broker(const char *build)
 {
     struct broker broker;
     struct processes processes = { .count = 0 };
     struct visit visit = { .client = NULL };
     char line[128];
-    bool good = broker_start(&broker, build, "") && broker_visit(&broker, &visit) &&
-                broker_await_line(&broker, 0, "info session-start session=2 ", line, sizeof(line));
+    bool good =
+        broker_start(&broker, build, "") && broker_visit(&broker, &visit) &&
+        broker_await_line(&broker, 0, "info session-start session=2 ", line, sizeof(line)) &&
+        make_deaf(&broker, &visit);
 
     if (good) {
         processes = processes_of(&broker);

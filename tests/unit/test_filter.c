@@ -453,6 +453,46 @@ static void test_final_other_mappings_are_not_allowed(void **state)
     check_examples(examples, ARRAY_SIZE(examples), SECCOMP_RET_USER_NOTIF);
 }
 
+/* The rules name these calls and no others. */
+static void check_names(const struct subject *subject, const char *const *wanted, size_t count)
+{
+    unsigned found = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!names(subject, number(wanted[i]))) {
+            fail_msg("%s is not allowed any more", wanted[i]);
+        }
+    }
+    for (int nr = 0; nr < FILTER_MACHINE_NUMBERS; nr++) {
+        found += names(subject, nr);
+    }
+    assert_int_equal(found, count);
+}
+
+/* By hand: whoever adds one has to say so here too. */
+static void test_final_names_these_calls_alone(void **state)
+{
+    static const char *const calls[] = {
+        "read",    "write",         "recvfrom",     "ppoll",           "recvmsg",
+        "sendmsg", "close",         "mmap",         "munmap",          "mremap",
+        "brk",     "madvise",       "fstat",        "pread64",         "pwrite64",
+        "futex",   "clock_gettime", "rt_sigreturn", "restart_syscall", "exit_group",
+    };
+
+    check_names(&final, calls, ARRAY_SIZE(calls));
+}
+
+static void test_gate_names_these_calls_alone(void **state)
+{
+    static const char *const calls[] = {
+        "ppoll", "recvmsg",       "sendmsg",      "accept4",         "getsockopt",
+        "fcntl", "readlinkat",    "fstat",        "newfstatat",      "fstatfs",
+        "close", "clock_gettime", "rt_sigreturn", "restart_syscall", "exit_group",
+    };
+
+    check_names(&gate, calls, ARRAY_SIZE(calls));
+}
+
 static void test_final_allows_at_most_20_calls(void **state)
 {
     unsigned allowed = 0;
@@ -727,6 +767,8 @@ int main(void)
         cmocka_unit_test(test_final_messages_go_over_the_control_channel_alone),
         cmocka_unit_test(test_final_no_memory_becomes_executable),
         cmocka_unit_test(test_final_other_mappings_are_not_allowed),
+        cmocka_unit_test(test_final_names_these_calls_alone),
+        cmocka_unit_test(test_gate_names_these_calls_alone),
         cmocka_unit_test(test_final_allows_at_most_20_calls),
         cmocka_unit_test(test_final_has_no_call_that_escapes_are_made_of),
         cmocka_unit_test(test_policy_calls_are_added_and_nothing_else),
