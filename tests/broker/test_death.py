@@ -138,7 +138,6 @@ class Restart(DeathTest):
         for allowed in [0, 1, 3]:
             with self.subTest(max=allowed):
                 self.crash_until_the_end(allowed + 1, max=allowed)
-                os.unlink(os.path.join(self.dir, "log"))
 
     def test_stop_ends_the_broker_at_once(self):
         self.crash_until_the_end(1, on_crash="stop")

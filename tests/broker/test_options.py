@@ -202,14 +202,14 @@ class Files(harness.BrokerTest):
         self.assertFalse(os.path.lexists(path))
 
     def test_log_file_gets_the_log(self):
-        path = self.write_file("broker.log", "earlier\n")
+        path = self.write_file("broker.log", "info earlier a=1\n")
         os.chown(path, self.user.uid, self.user.gid)
         broker = self.start(None, "--log-file", path)
         broker.log_path, stderr = path, broker.log_path
         broker.wait_ready()
         broker.stop()
         log = broker.log()
-        self.assertTrue(log.startswith("earlier\ninfo session-start "), log)
+        self.assertTrue(log.startswith("info earlier a=1\ninfo session-start "), log)
         self.assertEqual(os.path.getsize(stderr), 0)
 
     def test_new_log_file_is_for_its_owner_alone(self):
@@ -231,7 +231,6 @@ class Files(harness.BrokerTest):
                 wanted = [] if level == "error" else levels[1:count]
                 found = {line.split()[0] for line in log.splitlines()}
                 self.assertEqual(found, set(wanted), log)
-                os.unlink(broker.log_path)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,6 @@ class Killed(harness.BrokerTest):
             with broker.client():
                 time.sleep(random.uniform(0, 0.04))
                 self.kill(broker)
-            os.unlink(broker.log_path)
 
 
 class Terminated(harness.BrokerTest):
@@ -68,7 +67,6 @@ class Terminated(harness.BrokerTest):
         for number in [signal.SIGTERM, signal.SIGINT]:
             broker = self.broker()
             self.terminate(broker, number)
-            os.unlink(broker.log_path)
 
     def test_while_it_serves(self):
         broker = self.broker()
@@ -95,7 +93,6 @@ class Terminated(harness.BrokerTest):
             with broker.client():
                 time.sleep(random.uniform(0, 0.04))
                 self.terminate(broker)
-            os.unlink(broker.log_path)
 
     def test_twice(self):
         broker = self.broker()

@@ -34,7 +34,6 @@ class Access(SocketTest):
                 self.assert_mode(self.socket, 0o600)
                 self.assertEqual(os.lstat(self.socket).st_uid, self.user.uid)
                 broker.stop()
-                os.unlink(broker.log_path)
 
     def test_sock_mode(self):
         broker = self.broker(None, "--sock-mode", "0660", preexec=lambda: os.umask(0o077))
@@ -99,7 +98,6 @@ class Existing(SocketTest):
         first.wait()
         self.wait_no_orphans()
         self.assertTrue(os.path.lexists(self.socket))
-        os.unlink(first.log_path)
         broker = self.broker()
         self.assert_next_served(broker)
         broker.stop()
@@ -153,7 +151,6 @@ class End(SocketTest):
                 broker.signal(number)
                 self.assertEqual(broker.wait(), 0)
                 self.assertFalse(os.path.lexists(self.socket))
-                os.unlink(broker.log_path)
 
     def test_is_removed_when_the_device_fails_too_often(self):
         broker = self.broker(self.policy(restart={"max": 0}))
@@ -192,7 +189,6 @@ class Inherited(SocketTest):
             broker.signal(signal.SIGTERM)
             self.assertEqual(broker.wait(), 0)
             self.assertTrue(os.path.lexists(self.socket))
-            os.unlink(broker.log_path)
 
     def test_clients_that_came_before_are_served(self):
         listener = self.bind(self.socket)
