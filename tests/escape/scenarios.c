@@ -211,9 +211,16 @@ static bool no_dump(const char *build)
 {
     struct broker broker;
     struct visit visit = { .client = NULL };
+    unsigned session;
+    pid_t device, gate;
+    char line[128];
     bool good = broker_start(&broker, build, "") && broker_visit(&broker, &visit) &&
-                expect_no_dump(visit.device);
+                broker_await_line(&broker, 0, "info session-start session=1 ", line, sizeof(line));
 
+    good = good &&
+           sscanf(line, "info session-start session=%u device=%d gate=%d", &session, &device,
+                  &gate) == 3 &&
+           expect_no_dump(device) && expect_no_dump(gate);
     visit_end(&visit);
     good = good && broker_stop(&broker);
     broker_clean(&broker);
