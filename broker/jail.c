@@ -211,6 +211,7 @@ static int set_limits(const struct jail_plan *plan)
         { RLIMIT_MEMLOCK, 0 },
         { RLIMIT_MSGQUEUE, 0 },
         { RLIMIT_DATA, plan->policy->limit_memory },
+        { RLIMIT_FSIZE, plan->file_size },
         { RLIMIT_NOFILE, plan->descriptors },
     };
 

@@ -21,9 +21,10 @@ struct jail_plan {
     struct filter final;
     int *resources; /* opened files, in the policy's order; owned */
     rlim_t descriptors;
-    bool maps_ids;  /* a privileged broker gives the process another uid */
-    int null;       /* /dev/null; owned */
-    int supervisor; /* a pidfd of the supervisor itself; owned */
+    rlim_t file_size; /* that writing may reach: memory files are memory too */
+    bool maps_ids;    /* a privileged broker gives the process another uid */
+    int null;         /* /dev/null; owned */
+    int supervisor;   /* a pidfd of the supervisor itself; owned */
 };
 
 struct jail_process {

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -122,12 +123,16 @@ static int open_resources(struct jail_plan *plan, char *error, size_t error_size
     }
     for (size_t i = 0; i < policy->resource_count; i++) {
         const struct policy_resource *resource = &policy->resources[i];
+        struct stat st;
 
         plan->resources[i] =
             open(resource->path, (resource->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
         if (plan->resources[i] < 0) {
             return FAIL(-1, "%s: resources[%zu].path: %s: %s", policy->file, i, resource->path,
                         strerror(errno));
+        }
+        if (fstat(plan->resources[i], &st) == 0 && (rlim_t)st.st_size > plan->file_size) {
+            plan->file_size = (rlim_t)st.st_size;
         }
     }
     return 0;
@@ -194,6 +199,7 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
     *plan = (struct jail_plan){
         .policy = policy,
         .maps_ids = geteuid() == 0,
+        .file_size = policy->limit_memory,
         .descriptors = JAIL_FIRST_RESOURCE_FD + policy->resource_count + policy->irq_max_vectors +
                        policy->limit_descriptors + DESCRIPTORS_IN_FLIGHT,
         .null = -1,

@@ -4,6 +4,7 @@
 #include "ipc/socket.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -163,6 +164,15 @@ static int decode(struct control_channel *channel, const uint8_t *wire, size_t s
     return 1;
 }
 
+/* recvmsg(2) returns 0 for both: at the end of a channel the peer has hung up. */
+static int end_or_empty(const struct control_channel *channel)
+{
+    static const struct timespec no_time;
+    struct pollfd fd = { .fd = channel->fd };
+
+    return ppoll(&fd, 1, &no_time, NULL) == 1 && (fd.revents & POLLHUP) ? 0 : -EPROTO;
+}
+
 int control_receive(struct control_channel *channel, struct control_message *message,
                     struct fd_list *fds, int flags)
 {
@@ -172,7 +182,7 @@ int control_receive(struct control_channel *channel, struct control_message *mes
 
     if (n <= 0) {
         fd_list_close(fds);
-        return n == -EMSGSIZE ? -EPROTO : (int)n;
+        return n == 0 ? end_or_empty(channel) : n == -EMSGSIZE ? -EPROTO : (int)n;
     }
     result = decode(channel, wire, (size_t)n, fds->count, message);
     if (result < 0) {

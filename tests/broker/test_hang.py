@@ -139,7 +139,7 @@ class Stopped(HangTest):
         broker.stop()
 
 
-class Unkillable(HangTest):
+class UnkillableTest(HangTest):
     """Not even SIGKILL ends a gate that waits for a FUSE server."""
 
     needs_root = True
@@ -157,6 +157,8 @@ class Unkillable(HangTest):
     def hanging_file(self):
         return HangingFile(os.path.join(self.stage, "fuse-" + os.path.basename(self.dir)))
 
+
+class Unkillable(UnkillableTest):
     def test_session_is_written_off(self):
         broker = self.forgiving_nothing()
         with self.hanging_file() as file:
@@ -191,6 +193,24 @@ class Unkillable(HangTest):
             self.assertFalse(os.path.lexists(self.socket))
             self.assertTrue(harness.alive(session.gate))
         self.wait_no_orphans()
+
+
+class AllHang(UnkillableTest):
+    only = "root"
+
+    def test_broker_goes_on_when_they_end(self):
+        broker = self.forgiving_nothing()
+        with self.hanging_file() as file:
+            stuck = []
+            while not stuck:
+                number = self.send_hanging_file(broker, file).number + 1
+                broker.wait_log(f"info session-start session={number} .*|error sessions-stuck .*")
+                stuck = broker.matches("error sessions-stuck .*")
+            waiting = broker.connect()
+            self.assertIsNone(broker.process.poll())
+        with waiting:
+            self.assert_served(waiting.negotiate())
+        broker.stop()
 
 
 if __name__ == "__main__":
