@@ -118,3 +118,53 @@ int client_region_post(struct client *client, uint32_t region, uint64_t offset, 
 {
     return write_region(client, region, offset, buffer, count, true);
 }
+
+static int describe_writes(const struct client *client, const struct vfio_user_region_write *writes,
+                           size_t count, uint64_t *wr_cnt, struct client_request *request)
+{
+    if (!client->server.write_multiple) {
+        return -EOPNOTSUPP;
+    }
+    if (count > CLIENT_WRITES_MAX) {
+        return -E2BIG;
+    }
+    *wr_cnt = count;
+    *request = (struct client_request){
+        .command = VFIO_USER_REGION_WRITE_MULTI,
+        .head = wr_cnt,
+        .head_size = sizeof(*wr_cnt),
+        .data = writes,
+        .data_size = count * sizeof(*writes),
+    };
+    return 0;
+}
+
+int client_region_write_multi(struct client *client, const struct vfio_user_region_write *writes,
+                              size_t count, uint64_t *done)
+{
+    struct client_request request;
+    uint64_t wr_cnt;
+    uint64_t answer = 0;
+    int result = describe_writes(client, writes, count, &wr_cnt, &request);
+
+    if (result == 0) {
+        result = client_command_fixed(client, &request, &answer, sizeof(answer));
+    }
+    if (result == 0 && answer > count) {
+        result = -EPROTO;
+    }
+    if (done != NULL) {
+        *done = result == 0 ? answer : 0;
+    }
+    return result;
+}
+
+int client_region_post_multi(struct client *client, const struct vfio_user_region_write *writes,
+                             size_t count)
+{
+    struct client_request request;
+    uint64_t wr_cnt;
+    int result = describe_writes(client, writes, count, &wr_cnt, &request);
+
+    return result < 0 ? result : client_post(client, &request);
+}

@@ -165,6 +165,21 @@ int client_region_write(struct client *client, uint32_t region, uint64_t offset,
 int client_region_post(struct client *client, uint32_t region, uint64_t offset, const void *buffer,
                        size_t count);
 
+/* Writes that fit into one message. */
+#define CLIENT_WRITES_MAX 43690u
+
+/*
+ * Several small writes in one message, done in order. @done (may be NULL) gets how many were: the
+ * first that the device refuses ends them. -EOPNOTSUPP if the server did not offer it, -E2BIG for
+ * more than CLIENT_WRITES_MAX.
+ */
+int client_region_write_multi(struct client *client, const struct vfio_user_region_write *writes,
+                              size_t count, uint64_t *done);
+
+/* The same without a reply. */
+int client_region_post_multi(struct client *client, const struct vfio_user_region_write *writes,
+                             size_t count);
+
 /* --- interrupts (irq.c) --- */
 
 int client_get_irq_info(struct client *client, uint32_t index, struct vfio_irq_info *info);

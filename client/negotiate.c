@@ -14,7 +14,8 @@
 
 static const char offer[] = "{\"capabilities\":{\"max_msg_fds\":253,"
                             "\"max_data_xfer_size\":1048576,\"max_dma_maps\":65535,"
-                            "\"pgsizes\":4096,\"migration\":{\"pgsize\":4096}}}";
+                            "\"pgsizes\":4096,\"migration\":{\"pgsize\":4096},"
+                            "\"write_multiple\":true}}";
 
 /* A member that is absent leaves @value as it is. */
 static int read_number(const struct json_object *object, const char *key, uint64_t min,

@@ -37,6 +37,8 @@ static const struct command commands[VFIO_USER_MAX] = {
         { sizeof(struct vfio_user_region_access), false, region_handle_read },
     [VFIO_USER_REGION_WRITE] =
         { sizeof(struct vfio_user_region_access), false, region_handle_write },
+    [VFIO_USER_REGION_WRITE_MULTI] =
+        { sizeof(struct vfio_user_region_write_multi), false, region_handle_write_multi },
     [VFIO_USER_DEVICE_RESET] = { 0, false, reset_handle_device },
     /* clang-format on */
 };

@@ -150,7 +150,18 @@ static int add_number(json_object *parent, const char *key, int64_t number)
     return 0;
 }
 
-static int add_capabilities(json_object *root)
+static int add_flag(json_object *parent, const char *key)
+{
+    json_object *value = json_object_new_boolean(true);
+
+    if (value == NULL || json_object_object_add(parent, key, value) != 0) {
+        json_object_put(value);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static int add_capabilities(json_object *root, const struct client_capabilities *client)
 {
     json_object *capabilities = json_object_new_object();
 
@@ -162,16 +173,16 @@ static int add_capabilities(json_object *root)
         add_number(capabilities, "max_data_xfer_size", VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE) < 0) {
         return -ENOMEM;
     }
-    return 0;
+    return client->write_multiple ? add_flag(capabilities, "write_multiple") : 0;
 }
 
-int negotiation_describe(char *buffer, size_t size)
+int negotiation_describe(const struct client_capabilities *client, char *buffer, size_t size)
 {
     json_object *root = json_object_new_object();
     const char *text = NULL;
     int result = -ENOMEM;
 
-    if (root != NULL && add_capabilities(root) == 0) {
+    if (root != NULL && add_capabilities(root, client) == 0) {
         text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN);
     }
     if (text != NULL && strlen(text) < size) {
@@ -184,10 +195,10 @@ int negotiation_describe(char *buffer, size_t size)
 
 void negotiation_warm_up(void)
 {
-    struct client_capabilities client;
+    struct client_capabilities client = { .write_multiple = true };
     char text[REPLY_TEXT_MAX];
 
-    if (negotiation_describe(text, sizeof(text)) > 0) {
+    if (negotiation_describe(&client, text, sizeof(text)) > 0) {
         negotiation_parse(text, &client);
     }
     negotiation_parse("{", &client);
@@ -221,7 +232,7 @@ static int build_reply(struct reply *reply, const struct client_capabilities *cl
 {
     struct vfio_user_version *version;
     char text[REPLY_TEXT_MAX];
-    int size = negotiation_describe(text, sizeof(text));
+    int size = negotiation_describe(client, text, sizeof(text));
 
     if (size < 0) {
         return size;
@@ -262,7 +273,11 @@ static int answer(struct vfu_ctx *ctx)
     if (err < 0) {
         reply_fail(reply, err == -EFAULT ? -EINVAL : err);
     }
-    reply_finish(reply);
+    if (header->flags & VFIO_USER_F_NO_REPLY) {
+        reply_reset(reply);
+    } else {
+        reply_finish(reply);
+    }
     return err;
 }
 

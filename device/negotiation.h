@@ -39,10 +39,11 @@ int negotiation_run(struct vfu_ctx *ctx);
 int negotiation_parse(const char *text, struct client_capabilities *client);
 
 /*
- * Writes the JSON text of our reply, with its NUL, to @buffer. Returns its size in bytes, with the
+ * Writes the JSON text of our reply to @client, with its NUL, to @buffer. What not every client
+ * knows of is in it only if the client has named it. Returns the text's size in bytes, with the
  * NUL, or -ENOMEM.
  */
-int negotiation_describe(char *buffer, size_t size);
+int negotiation_describe(const struct client_capabilities *client, char *buffer, size_t size);
 
 /* Everything that json-c does on its first use, so that it does it before the seal. */
 void negotiation_warm_up(void);

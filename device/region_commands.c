@@ -87,40 +87,50 @@ int region_handle_get_info(struct vfu_ctx *ctx, const struct request *request, s
 }
 
 /* Finds the region of an access that is within its bounds. Returns NULL if it is not. */
-static struct region *find_region(struct vfu_ctx *ctx, const struct vfio_user_region_access *access)
+static struct region *find_region(struct vfu_ctx *ctx, uint32_t index, uint64_t offset,
+                                  uint32_t count)
 {
     struct region *region;
     uint64_t end;
 
-    if (access->count > MAX_COUNT || access->region >= VFU_PCI_DEV_NUM_REGIONS) {
+    if (count > MAX_COUNT || index >= VFU_PCI_DEV_NUM_REGIONS) {
         return NULL;
     }
-    region = &ctx->regions[access->region];
-    if (__builtin_add_overflow(access->offset, access->count, &end) || end > region->size) {
+    region = &ctx->regions[index];
+    if (__builtin_add_overflow(offset, count, &end) || end > region->size) {
         return NULL;
     }
     return region;
 }
 
-/* Returns 0 or a negative errno. */
-static int access_region(struct vfu_ctx *ctx, const struct region *region,
-                         const struct vfio_user_region_access *access, char *data, bool is_write)
+static bool is_config_space(const struct vfu_ctx *ctx, const struct region *region)
+{
+    return region == &ctx->regions[VFU_PCI_DEV_CFG_REGION_IDX];
+}
+
+/* Whether anybody handles an access in this direction. */
+static bool is_accessible(const struct vfu_ctx *ctx, const struct region *region, bool is_write)
 {
     int direction = is_write ? VFU_REGION_FLAG_WRITE : VFU_REGION_FLAG_READ;
+
+    return (region->flags & direction) && (region->access != NULL || is_config_space(ctx, region));
+}
+
+/* Returns 0 or a negative errno. */
+static int access_region(struct vfu_ctx *ctx, const struct region *region, uint64_t offset,
+                         uint32_t count, char *data, bool is_write)
+{
     ssize_t n;
 
-    if (!(region->flags & direction)) {
+    if (!is_accessible(ctx, region, is_write)) {
         return -EINVAL;
     }
-    if (region == &ctx->regions[VFU_PCI_DEV_CFG_REGION_IDX]) {
-        return pci_config_access(ctx, data, access->count, access->offset, is_write);
-    }
-    if (region->access == NULL) {
-        return -EINVAL;
+    if (is_config_space(ctx, region)) {
+        return pci_config_access(ctx, data, count, offset, is_write);
     }
     errno = 0;
-    n = region->access(ctx, data, access->count, (off_t)access->offset, is_write);
-    if (n == (ssize_t)access->count) {
+    n = region->access(ctx, data, count, (off_t)offset, is_write);
+    if (n == (ssize_t)count) {
         return 0;
     }
     return n == -1 ? callback_error() : -EINVAL;
@@ -129,7 +139,7 @@ static int access_region(struct vfu_ctx *ctx, const struct region *region,
 int region_handle_read(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)
 {
     const struct vfio_user_region_access *access = request->payload;
-    const struct region *region = find_region(ctx, access);
+    const struct region *region = find_region(ctx, access->region, access->offset, access->count);
     struct vfio_user_region_access *answer;
 
     if (region == NULL) {
@@ -144,13 +154,13 @@ int region_handle_read(struct vfu_ctx *ctx, const struct request *request, struc
     }
     *answer = *access;
     memset(answer->data, 0, access->count);
-    return access_region(ctx, region, access, (char *)answer->data, false);
+    return access_region(ctx, region, access->offset, access->count, (char *)answer->data, false);
 }
 
 int region_handle_write(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)
 {
     struct vfio_user_region_access *access = request->payload;
-    const struct region *region = find_region(ctx, access);
+    const struct region *region = find_region(ctx, access->region, access->offset, access->count);
     struct vfio_user_region_access *answer;
 
     if (region == NULL || request->size - sizeof(*access) != access->count) {
@@ -164,5 +174,57 @@ int region_handle_write(struct vfu_ctx *ctx, const struct request *request, stru
         return -ENOMEM;
     }
     *answer = *access;
-    return access_region(ctx, region, access, (char *)access->data, true);
+    return access_region(ctx, region, access->offset, access->count, (char *)access->data, true);
+}
+
+/* Before the first of several writes is done, all of them must be possible. */
+static bool writes_are_valid(struct vfu_ctx *ctx, const struct vfio_user_region_write_multi *multi)
+{
+    for (uint64_t i = 0; i < multi->wr_cnt; i++) {
+        const struct vfio_user_region_write *write = &multi->writes[i];
+        const struct region *region = find_region(ctx, write->region, write->offset, write->count);
+
+        if (region == NULL || write->count == 0 || write->count > sizeof(write->data) ||
+            !is_accessible(ctx, region, true)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Returns 0 or a negative errno. */
+static int write_one(struct vfu_ctx *ctx, const struct vfio_user_region_write *write)
+{
+    /* As aligned as the data of a single write, which programs know to be. */
+    char data[sizeof(write->data)] __attribute__((aligned(16)));
+    const struct region *region = find_region(ctx, write->region, write->offset, write->count);
+
+    memcpy(data, write->data, sizeof(data));
+    /* The callbacks of earlier writes may have changed the region. */
+    return region != NULL ? access_region(ctx, region, write->offset, write->count, data, true)
+                          : -EINVAL;
+}
+
+int region_handle_write_multi(struct vfu_ctx *ctx, const struct request *request,
+                              struct reply *reply)
+{
+    const struct vfio_user_region_write_multi *multi = request->payload;
+    struct vfio_user_region_write_multi *answer;
+    size_t bytes = request->size - sizeof(*multi);
+    uint64_t done = 0;
+
+    if (!ctx->session.client.write_multiple || bytes % sizeof(multi->writes[0]) != 0 ||
+        bytes / sizeof(multi->writes[0]) != multi->wr_cnt || !writes_are_valid(ctx, multi)) {
+        return -EINVAL;
+    }
+    answer = reply_payload(reply, sizeof(*answer));
+    if (answer == NULL) {
+        return -ENOMEM;
+    }
+    /* The first failure ends it: the client learns how far it went. */
+    while (done < multi->wr_cnt && write_one(ctx, &multi->writes[done]) == 0) {
+        done++;
+    }
+    answer->wr_cnt = done;
+    return 0;
 }

@@ -143,6 +143,22 @@ struct vfio_user_region_access {
 } __attribute__((packed));
 static_assert(sizeof(struct vfio_user_region_access) == 16, "layout");
 
+/* REGION_WRITE_MULTI: one write of at most 8 bytes to a region. */
+struct vfio_user_region_write {
+    uint64_t offset; /* in the region, bytes */
+    uint32_t region; /* index */
+    uint32_t count;  /* bytes, 1 to 8 */
+    uint8_t data[8]; /* the first @count of them */
+} __attribute__((packed));
+static_assert(sizeof(struct vfio_user_region_write) == 24, "layout");
+
+/* REGION_WRITE_MULTI request; the reply is the first member alone. */
+struct vfio_user_region_write_multi {
+    uint64_t wr_cnt; /* request: writes that follow; reply: writes that were completed */
+    struct vfio_user_region_write writes[];
+} __attribute__((packed));
+static_assert(sizeof(struct vfio_user_region_write_multi) == 8, "layout");
+
 /* DMA_READ and DMA_WRITE, both directions. */
 struct vfio_user_dma_region_access {
     uint64_t addr;  /* IOVA */

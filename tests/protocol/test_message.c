@@ -275,16 +275,14 @@ static void test_no_reply_is_silent_on_failure(void **state)
 static void test_no_reply_holds_for_every_command(void **state)
 {
     struct fixture *fixture = *state;
+    /* To some a good question, to others a bad one. */
     const uint32_t ask[8] = { 32 };
     int memory = memory_create(4096);
     const struct vfio_user_dma_map map = { .argsz = 32, .flags = 3, .size = 4096 };
-    const uint16_t commands[] = { VFIO_USER_DEVICE_GET_INFO, VFIO_USER_DEVICE_GET_REGION_INFO,
-                                  VFIO_USER_DEVICE_GET_IRQ_INFO, VFIO_USER_REGION_READ,
-                                  VFIO_USER_DEVICE_RESET };
     struct wire wire;
 
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        wire_command(&wire, 1, commands[i], ask, sizeof(ask));
+    for (uint16_t command = 0; command < VFIO_USER_MAX + 1; command++) {
+        wire_command(&wire, 1, command, ask, sizeof(ask));
         wire_header(&wire)->flags = VFIO_USER_F_NO_REPLY;
         send_wire(fixture->client, &wire);
     }

@@ -162,7 +162,32 @@ static void test_client_library_negotiates(void **state)
     assert_int_equal(server->max_msg_fds, 8);
     assert_int_equal(server->max_data_xfer_size, 1048576);
     assert_int_equal(server->migration_pgsize, 0);
+    assert_true(server->write_multiple);
     expect_served(fixture->client);
+}
+
+/* Who wants no reply gets none, and is a client all the same. */
+static void test_version_without_reply_is_accepted_silently(void **state)
+{
+    struct fixture *fixture = *state;
+    struct wire wire;
+
+    version(&wire, 0, 1, "{}", sizeof("{}"));
+    wire_header(&wire)->flags = VFIO_USER_F_NO_REPLY;
+    send_wire(fixture->client, &wire);
+    expect_served(fixture->client);
+}
+
+static void test_bad_version_without_reply_closes_silently(void **state)
+{
+    struct fixture *fixture = *state;
+    struct wire wire;
+
+    version(&wire, 1, 0, "{}", sizeof("{}"));
+    wire_header(&wire)->flags = VFIO_USER_F_NO_REPLY;
+    send_wire(fixture->client, &wire);
+    expect_end(fixture->client);
+    expect_next_client(fixture);
 }
 
 static void test_minor_is_the_smaller_one(void **state)
@@ -479,6 +504,8 @@ int main(int argc, char **argv)
         CONNECTED_TEST(test_request_of_cloud_hypervisor_is_accepted),
         CONNECTED_TEST(test_request_without_json_is_accepted),
         CONNECTED_TEST(test_client_library_negotiates),
+        CONNECTED_TEST(test_version_without_reply_is_accepted_silently),
+        CONNECTED_TEST(test_bad_version_without_reply_closes_silently),
         CONNECTED_TEST(test_minor_is_the_smaller_one),
         CONNECTED_TEST(test_empty_object_is_accepted),
         CONNECTED_TEST(test_empty_capabilities_are_accepted),

@@ -727,6 +727,43 @@ static void test_posted_write_wants_no_reply(void **state)
     session_close(&session);
 }
 
+static void test_several_writes_that_the_server_does_not_offer_are_refused_here(void **state)
+{
+    const struct vfio_user_region_write one = { .count = 4 };
+    struct session session;
+    uint8_t byte;
+
+    session_open(&session);
+    assert_int_equal(client_region_write_multi(session.client, &one, 1, NULL), -EOPNOTSUPP);
+    assert_int_equal(client_region_post_multi(session.client, &one, 1), -EOPNOTSUPP);
+    assert_int_equal(hear(&session, &byte, 1), 0);
+    session_close(&session);
+}
+
+/* A server that claims to have done more than it was told. */
+static void test_several_writes_with_a_bad_answer_are_eproto(void **state)
+{
+    const char json[] = "\0\0\0\0{\"capabilities\":{\"write_multiple\":true}}";
+    const struct vfio_user_region_write two[2] = { { .count = 4 }, { .count = 8 } };
+    const uint64_t answers[] = { 2, 1, 3 };
+    struct session session;
+    uint64_t done = 0;
+
+    session_open(&session);
+    say(&session, 1, VFIO_USER_VERSION, REPLY, 0, json, sizeof(json), -1, 0);
+    assert_int_equal(client_negotiate(session.client), 0);
+    for (uint16_t i = 0; i < 3; i++) {
+        say(&session, (uint16_t)(2 + i), VFIO_USER_REGION_WRITE_MULTI, REPLY, 0, &answers[i], 8, -1,
+            0);
+        assert_int_equal(client_region_write_multi(session.client, two, 2, &done),
+                         i == 2 ? -EPROTO : 0);
+        assert_int_equal(done, i == 2 ? 0 : answers[i]);
+    }
+    assert_int_equal(client_region_write_multi(session.client, two, CLIENT_WRITES_MAX + 1, &done),
+                     -E2BIG);
+    session_close(&session);
+}
+
 /* --- descriptors --- */
 
 static void test_eventfds_are_sent_in_batches_the_server_takes(void **state)
@@ -830,6 +867,8 @@ int main(void)
         LEAK_TEST(test_bad_region_answers_are_eproto),
         LEAK_TEST(test_bad_read_replies_are_eproto),
         LEAK_TEST(test_posted_write_wants_no_reply),
+        LEAK_TEST(test_several_writes_that_the_server_does_not_offer_are_refused_here),
+        LEAK_TEST(test_several_writes_with_a_bad_answer_are_eproto),
         LEAK_TEST(test_eventfds_are_sent_in_batches_the_server_takes),
         LEAK_TEST(test_too_many_descriptors_are_e2big),
         LEAK_TEST(test_unread_replies_are_released),

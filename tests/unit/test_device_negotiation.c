@@ -130,8 +130,9 @@ static void test_parse_deep_nesting_is_einval(void **state)
 
 static void test_reply_text_is_json_with_our_limits(void **state)
 {
+    const struct client_capabilities client = { .max_msg_fds = 1 };
     char text[194]; /* what QEMU has room for */
-    int size = negotiation_describe(text, sizeof(text));
+    int size = negotiation_describe(&client, text, sizeof(text));
     json_object *root;
     json_object *capabilities;
     json_object *value;
@@ -145,6 +146,19 @@ static void test_reply_text_is_json_with_our_limits(void **state)
     assert_int_equal(json_object_get_int(value), 1048576);
     assert_int_equal(json_object_object_length(capabilities), 2);
     json_object_put(root);
+}
+
+/* QEMU's room: 194 bytes with the NUL. */
+static void test_reply_text_with_all_that_a_client_can_ask_for_fits(void **state)
+{
+    const struct client_capabilities client = {
+        .max_msg_fds = 16,
+        .write_multiple = true,
+    };
+    char text[194];
+
+    assert_true(negotiation_describe(&client, text, sizeof(text)) > 0);
+    assert_non_null(strstr(text, "\"write_multiple\":true"));
 }
 
 /* --- attach --- */
@@ -419,6 +433,7 @@ int main(void)
         PLAIN(test_parse_wrong_values_are_einval),
         PLAIN(test_parse_deep_nesting_is_einval),
         PLAIN(test_reply_text_is_json_with_our_limits),
+        PLAIN(test_reply_text_with_all_that_a_client_can_ask_for_fits),
         CREATED(test_attach_without_client_is_eagain),
         CREATED(test_attach_agrees_on_the_lower_minor),
         CREATED(test_attach_twice_is_einval),
