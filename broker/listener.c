@@ -5,8 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,23 +42,19 @@ static int remove_stale(const struct sockaddr_un *address, char *error, size_t e
 
 /* Until listen(2) nobody can connect, so mode and group are right before anybody does. */
 static int bind_and_listen(struct listener *listener, const struct sockaddr_un *address,
-                           mode_t mode, gid_t group, char *error, size_t error_size)
+                           const char *path, mode_t mode, gid_t group, char *error,
+                           size_t error_size)
 {
-    const char *path = address->sun_path;
     mode_t old_mask = umask(0777);
     int result = bind(listener->fd, (const struct sockaddr *)address, sizeof(*address));
-    struct stat st;
 
     umask(old_mask);
     if (result < 0) {
         return FAIL("%s: %s", path, strerror(errno));
     }
-    if (lstat(path, &st) < 0) {
+    if (own_file_remember(&listener->file, path) < 0) {
         return FAIL("%s: %s", path, strerror(errno));
     }
-    listener->path = address->sun_path;
-    listener->device = st.st_dev;
-    listener->inode = st.st_ino;
     if (group != (gid_t)-1 && chown(path, (uid_t)-1, group) < 0) {
         return FAIL("%s: group %u: %s", path, group, strerror(errno));
     }
@@ -76,7 +70,7 @@ int listener_bind(struct listener *listener, const char *path, mode_t mode, gid_
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     int result;
 
-    *listener = (struct listener){ .fd = -1 };
+    *listener = LISTENER_NONE;
     if (path[0] == '\0' || strlen(path) >= sizeof(address.sun_path)) {
         return FAIL("%s: a socket path has 1 to %zu bytes", path, sizeof(address.sun_path) - 1);
     }
@@ -88,10 +82,7 @@ int listener_bind(struct listener *listener, const char *path, mode_t mode, gid_
     if (listener->fd < 0) {
         return FAIL("socket: %s", strerror(errno));
     }
-    result = bind_and_listen(listener, &address, mode, group, error, error_size);
-    if (listener->path != NULL) {
-        listener->path = path;
-    }
+    result = bind_and_listen(listener, &address, path, mode, group, error, error_size);
     if (result < 0) {
         listener_close(listener);
     }
@@ -110,7 +101,7 @@ int listener_inherit(struct listener *listener, int fd, char *error, size_t erro
 {
     int flags = fcntl(fd, F_GETFL);
 
-    *listener = (struct listener){ .fd = -1 };
+    *listener = LISTENER_NONE;
     if (flags < 0) {
         return FAIL("--fd %d: %s", fd, strerror(errno));
     }
@@ -125,32 +116,8 @@ int listener_inherit(struct listener *listener, int fd, char *error, size_t erro
     return 0;
 }
 
-static void remove_file(const char *path)
-{
-    char copy[PATH_MAX];
-    struct stat st;
-
-    if (unlink(path) == 0 || (errno != EACCES && errno != EPERM)) {
-        return;
-    }
-    /*
-     * Bound as root in somebody else's directory; the capability to override its mode is long
-     * gone, but not the one to become its owner. Nothing follows but the end of the process.
-     */
-    snprintf(copy, sizeof(copy), "%s", path);
-    if (stat(dirname(copy), &st) == 0 && seteuid(st.st_uid) == 0 && unlink(path) < 0) {
-        return;
-    }
-}
-
 void listener_close(struct listener *listener)
 {
-    struct stat st;
-
-    if (listener->path != NULL && lstat(listener->path, &st) == 0 &&
-        st.st_dev == listener->device && st.st_ino == listener->inode) {
-        remove_file(listener->path);
-    }
+    own_file_remove(&listener->file);
     fd_close(&listener->fd);
-    listener->path = NULL;
 }

@@ -2,19 +2,22 @@
 /* The listening socket: bound with the wanted mode and group before anybody can connect. */
 #pragma once
 
+#include "broker/own_file.h"
+
 #include <stdbool.h>
 #include <sys/types.h>
 
 struct listener {
-    int fd;           /* listening, non-blocking, close-on-exec; owned */
-    const char *path; /* to be removed at the end; NULL if inherited. Borrowed. */
-    dev_t device;     /* of the socket file, so that nobody else's is removed */
-    ino_t inode;
+    int fd; /* listening, non-blocking, close-on-exec; owned */
+    struct own_file file;
 };
 
+#define LISTENER_NONE ((struct listener){ .fd = -1, .file.directory = -1 })
+
 /*
- * Binds @path. A socket file on which nobody accepts is replaced; a live one, or a file of another
- * kind, is an error. @group is (gid_t)-1 for none. Returns 0, or -1 with one line in @error.
+ * Binds @path, which is borrowed. A socket file on which nobody accepts is replaced; a live one, or
+ * a file of another kind, is an error. @group is (gid_t)-1 for none. Returns 0, or -1 with one line
+ * in @error.
  */
 int listener_bind(struct listener *listener, const char *path, mode_t mode, gid_t group,
                   char *error, size_t error_size);

@@ -64,6 +64,20 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
     }
 }
 
+void log_stop(const char *format, ...)
+{
+    char cause[LOG_LINE_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(cause, sizeof(cause), format, args);
+    va_end(args);
+    log_error("stopping", "cause=\"%s\"", cause);
+    if (log_fd != STDERR_FILENO) {
+        fprintf(stderr, "vfu-broker: %s\n", cause);
+    }
+}
+
 void log_limit_init(struct log_limit *limit)
 {
     struct timespec now;

@@ -30,6 +30,12 @@ int log_level_parse(const char *name);
 void log_event(enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/*
+ * Says why the broker ends: as the event "stopping" in the log and, should that be a file, in one
+ * line on standard error too.
+ */
+void log_stop(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* How many lines somebody untrusted may cause: a burst, then so many a second. */
 #define LOG_LIMIT_BURST 50
 #define LOG_LIMIT_PER_SECOND 10

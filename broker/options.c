@@ -166,19 +166,21 @@ static int take_option(struct options *options, int option, const char *value)
         fputs(help, stdout);
         return EXIT_STATUS_OK;
     default: /* getopt has said what is wrong */
-        fprintf(stderr, "vfu-broker: --help explains the usage\n");
         return EXIT_STATUS_USAGE;
     }
 }
 
 int options_parse(struct options *options, int argc, char **argv)
 {
+    static char name[] = "vfu-broker";
+
     *options = (struct options){
         .fd = -1,
         .log_level = LOG_LEVEL_INFO,
         .sock_mode = 0600,
         .sock_group = (gid_t)-1,
     };
+    argv[0] = name; /* getopt's messages start with it */
     for (;;) {
         int option = getopt_long(argc, argv, "", long_options, NULL);
         int status;

@@ -167,6 +167,10 @@ static int find_layers(struct jail_plan *plan, void (*report)(const struct layer
 {
     const struct layer *missing = layers_probe(&plan->layers, plan->policy, report);
 
+    if (!plan->layers.user_namespaces && geteuid() != 0 &&
+        (plan->policy->jail_optional & JAIL_LAYER_USER_NAMESPACE)) {
+        return FAIL(JAIL_LAYER_MISSING, "without user namespaces the broker must be root");
+    }
     if (missing != NULL && missing->optional) {
         return FAIL(JAIL_LAYER_MISSING,
                     "this host does not offer %s; a policy with \"jail\": {\"optional\": [\"%s\"]} "
@@ -176,9 +180,6 @@ static int find_layers(struct jail_plan *plan, void (*report)(const struct layer
     if (missing != NULL) {
         return FAIL(JAIL_LAYER_MISSING,
                     "this host does not offer %s, which no policy can do without", missing->name);
-    }
-    if (!plan->layers.user_namespaces && geteuid() != 0) {
-        return FAIL(JAIL_LAYER_MISSING, "without user namespaces the broker must be root");
     }
     return JAIL_OK;
 }
@@ -194,6 +195,7 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
                                 const char *socket, void (*report)(const struct layer *layer),
                                 char *error, size_t error_size)
 {
+    char cause[512];
     int result;
 
     *plan = (struct jail_plan){
@@ -215,9 +217,11 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
     if (result != JAIL_OK) {
         return (enum jail_result)result;
     }
-    if (program_resolve(&plan->program, policy->program, policy->jail_files, error, error_size) <
-            0 ||
-        open_resources(plan, error, error_size) < 0) {
+    if (program_resolve(&plan->program, policy->program, policy->jail_files, cause, sizeof(cause)) <
+        0) {
+        return FAIL(JAIL_BAD_POLICY, "%s: %s", policy->file, cause);
+    }
+    if (open_resources(plan, error, error_size) < 0) {
         return JAIL_BAD_POLICY;
     }
     if (!make_argv(plan, socket) || !make_envp(plan, socket)) {

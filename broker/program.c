@@ -65,12 +65,12 @@ static int find(struct context *c, const char *name)
         snprintf(path, sizeof(path), "%s/%s", VFU_DEVICE_DIR, name);
     }
     if (!executable_file(path)) {
-        return FAIL(c, "device program %s: %s", path,
+        return FAIL(c, "device.program: %s: %s", path,
                     access(path, F_OK) < 0 ? strerror(errno) : "not an executable file");
     }
     real = realpath(path, NULL);
     if (real == NULL) {
-        return FAIL(c, "device program %s: %s", path, strerror(errno));
+        return FAIL(c, "device.program: %s: %s", path, strerror(errno));
     }
     c->program->path = real;
     return 0;
@@ -86,7 +86,7 @@ static int add_file(struct context *c, const char *path)
         }
     }
     if (program->file_count == PROGRAM_MAX_FILES) {
-        return FAIL(c, "device program needs more than %d files", PROGRAM_MAX_FILES);
+        return FAIL(c, "device.program: needs more than %d files", PROGRAM_MAX_FILES);
     }
     program->files[program->file_count] = strdup(path);
     if (program->files[program->file_count] == NULL) {
@@ -106,24 +106,24 @@ static int find_loader(struct context *c, char *loader, size_t size)
 
     loader[0] = '\0';
     if (fd < 0) {
-        return FAIL(c, "device program %s: %s", path, strerror(errno));
+        return FAIL(c, "device.program: %s: %s", path, strerror(errno));
     }
     if (pread(fd, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr) ||
         memcmp(ehdr.e_ident, ELFMAG, SELFMAG) != 0) {
         return 0;
     }
     if (ehdr.e_ident[EI_CLASS] != ELFCLASS64 || ehdr.e_phentsize != sizeof(phdr)) {
-        return FAIL(c, "device program %s: not a 64-bit ELF file", path);
+        return FAIL(c, "device.program: %s: not a 64-bit ELF file", path);
     }
     for (unsigned i = 0; i < ehdr.e_phnum; i++) {
         off_t at = (off_t)(ehdr.e_phoff + i * sizeof(phdr));
 
         if (pread(fd, &phdr, sizeof(phdr), at) != sizeof(phdr)) {
-            return FAIL(c, "device program %s: truncated ELF file", path);
+            return FAIL(c, "device.program: %s: truncated ELF file", path);
         }
         if (phdr.p_type == PT_INTERP && phdr.p_filesz > 1 && phdr.p_filesz <= size) {
             if (pread(fd, loader, phdr.p_filesz, (off_t)phdr.p_offset) != (ssize_t)phdr.p_filesz) {
-                return FAIL(c, "device program %s: truncated ELF file", path);
+                return FAIL(c, "device.program: %s: truncated ELF file", path);
             }
             loader[phdr.p_filesz - 1] = '\0';
         }
@@ -138,7 +138,7 @@ static int add_library(struct context *c, char *line)
     char *end;
 
     if (strstr(line, "=> not found") != NULL) {
-        return FAIL(c, "device program %s: library missing: %s", c->program->path,
+        return FAIL(c, "device.program: %s: library missing: %s", c->program->path,
                     line + strspn(line, " \t"));
     }
     if (path == NULL) {
@@ -164,7 +164,7 @@ static int list_libraries(struct context *c, char *loader)
     pid_t pid;
 
     if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
-        return FAIL(c, "pipe: %s", strerror(errno));
+        return FAIL(c, "device.program: pipe: %s", strerror(errno));
     }
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], STDOUT_FILENO);
@@ -174,7 +174,7 @@ static int list_libraries(struct context *c, char *loader)
     out = fdopen(pipe_fds[0], "r");
     if (err != 0 || out == NULL) {
         close(pipe_fds[0]);
-        return FAIL(c, "%s: %s", loader, strerror(err));
+        return FAIL(c, "device.program: %s: %s", loader, strerror(err));
     }
     while (fgets(line, sizeof(line), out) != NULL && err == 0) {
         line[strcspn(line, "\n")] = '\0';
@@ -182,7 +182,7 @@ static int list_libraries(struct context *c, char *loader)
     }
     fclose(out);
     if (waitpid(pid, &status, 0) < 0 || (err == 0 && status != 0)) {
-        return FAIL(c, "%s --list %s failed", loader, c->program->path);
+        return FAIL(c, "device.program: %s --list %s failed", loader, c->program->path);
     }
     return err;
 }

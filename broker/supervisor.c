@@ -43,6 +43,7 @@ struct supervisor {
     const struct jail_plan *plan;
     const struct filter *gate_filter;
     struct listener listener;
+    struct own_file pid_file;
     int signals;
     bool ids_are_exact; /* we live in the first user namespace */
     struct session *sessions[MAX_SESSIONS];
@@ -120,6 +121,7 @@ static void start_reserve(struct supervisor *s)
             s->full = false;
             s->sessions[i] = session_start(s->next_id++, s->plan, s->gate_filter);
             if (s->sessions[i] == NULL) {
+                log_stop("out of memory");
                 finish(s, EXIT_STATUS_FAILURE);
             }
             return;
@@ -132,15 +134,17 @@ static void start_reserve(struct supervisor *s)
     s->full = true;
 }
 
-static void write_pid_file(const struct supervisor *s)
+static int write_pid_file(struct supervisor *s)
 {
     const char *path = s->options->pid_file;
-    FILE *file = path != NULL ? fopen(path, "we") : NULL;
+    char text[16];
 
-    if (path != NULL &&
-        (file == NULL || fprintf(file, "%d\n", getpid()) < 0 || fclose(file) != 0)) {
-        log_error("pid-file", "path=\"%s\" cause=\"%s\"", path, strerror(errno));
+    snprintf(text, sizeof(text), "%d\n", getpid());
+    if (path != NULL && own_file_write(&s->pid_file, path, text) < 0) {
+        log_stop("--pid-file %s: %s", path, strerror(errno));
+        return -1;
     }
+    return 0;
 }
 
 static int open_socket(struct supervisor *s)
@@ -152,7 +156,7 @@ static int open_socket(struct supervisor *s)
                                  : listener_inherit(&s->listener, o->fd, error, sizeof(error));
 
     if (result < 0) {
-        log_error("socket", "cause=\"%s\"", error);
+        log_stop("%s", error);
     }
     return result;
 }
@@ -164,12 +168,16 @@ static void become_ready(struct supervisor *s)
         finish(s, EXIT_STATUS_OK);
         return;
     }
-    if (open_socket(s) < 0 || keep_capabilities(s->plan, false) < 0) {
+    if (open_socket(s) < 0 || write_pid_file(s) < 0) {
+        finish(s, EXIT_STATUS_FAILURE);
+        return;
+    }
+    if (keep_capabilities(s->plan, false) < 0) {
+        log_stop("capabilities cannot be given up");
         finish(s, EXIT_STATUS_FAILURE);
         return;
     }
     s->ready = true;
-    write_pid_file(s);
     log_info("ready", "socket=\"%s\" policy=\"%s\"",
              s->options->sock != NULL ? s->options->sock : "inherited", s->plan->policy->file);
 }
@@ -249,15 +257,15 @@ static void count_crash(struct supervisor *s, int64_t now)
     const struct policy *policy = s->plan->policy;
 
     if (policy->on_crash == ON_CRASH_STOP) {
-        log_error("stopping", "cause=\"the device failed, and restart.on_crash is stop\"");
+        log_stop("the device failed, and restart.on_crash is stop");
         finish(s, EXIT_STATUS_CRASHES);
         return;
     }
     forget_crashes(s, now);
     s->crashes[s->crash_count++] = now;
     if (s->crash_count > policy->crash_max) {
-        log_error("stopping", "cause=\"%u failures within %u seconds\"", s->crash_count,
-                  policy->crash_within_seconds);
+        log_stop("the device failed %u times within %u seconds: more than restart.max",
+                 s->crash_count, policy->crash_within_seconds);
         finish(s, EXIT_STATUS_CRASHES);
     }
 }
@@ -269,7 +277,7 @@ static void on_gone(struct supervisor *s, const struct session *session, int64_t
         return;
     }
     if (!s->ready) {
-        log_error("stopping", "cause=\"no device process could be started\"");
+        log_stop("no device process could be started");
         finish(s,
                session->outcome == SESSION_OUTCOME_JAIL ? EXIT_STATUS_LAYER : EXIT_STATUS_FAILURE);
         return;
@@ -289,10 +297,10 @@ static void on_signal(struct supervisor *s)
     }
 }
 
-/* Milliseconds until the next deadline; -1 for none. */
-static int time_left(const struct supervisor *s, int64_t now)
+/* Milliseconds until the next deadline, the last of which is @end (0: none); -1 for none. */
+static int time_left(const struct supervisor *s, int64_t now, int64_t end)
 {
-    int64_t left = -1;
+    int64_t left = end == 0 ? -1 : end > now ? end - now : 0;
 
     for (size_t i = 0; i < MAX_SESSIONS; i++) {
         const struct session *session = s->sessions[i];
@@ -313,7 +321,7 @@ static int time_left(const struct supervisor *s, int64_t now)
     return (int)left;
 }
 
-static void wait_and_handle(struct supervisor *s)
+static void wait_and_handle(struct supervisor *s, int64_t end)
 {
     struct pollfd fds[1 + MAX_SESSIONS * SESSION_POLL_FDS];
     int64_t now = session_clock();
@@ -329,8 +337,8 @@ static void wait_and_handle(struct supervisor *s)
             session_poll(s->sessions[i], own);
         }
     }
-    if (poll(fds, sizeof(fds) / sizeof(fds[0]), time_left(s, now)) < 0 && errno != EINTR) {
-        log_error("poll", "cause=\"%s\"", strerror(errno));
+    if (poll(fds, sizeof(fds) / sizeof(fds[0]), time_left(s, now, end)) < 0 && errno != EINTR) {
+        log_stop("poll: %s", strerror(errno));
         finish(s, EXIT_STATUS_FAILURE);
         return;
     }
@@ -394,7 +402,7 @@ static void stop_all(struct supervisor *s)
         }
     }
     while (anybody_left(s) && session_clock() < deadline) {
-        wait_and_handle(s);
+        wait_and_handle(s, deadline);
         collect_gone(s, session_clock());
     }
 }
@@ -434,7 +442,8 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
         .options = options,
         .plan = plan,
         .gate_filter = gate_filter,
-        .listener = { .fd = -1 },
+        .listener = LISTENER_NONE,
+        .pid_file = { .directory = -1 },
         .signals = catch_signals(),
         .ids_are_exact = in_first_user_namespace(),
         .next_id = 1,
@@ -442,19 +451,17 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
 
     log_limit_init(&s.refusals);
     if (s.signals < 0 || keep_capabilities(plan, true) < 0) {
-        log_error("privileges", "cause=\"%s\"", strerror(errno));
+        log_stop("signals and capabilities: %s", strerror(errno));
         return EXIT_STATUS_FAILURE;
     }
     while (!s.finished) {
         decide(&s);
         if (!s.finished) {
-            wait_and_handle(&s);
+            wait_and_handle(&s, 0);
         }
     }
     stop_all(&s);
-    if (options->pid_file != NULL && s.ready) {
-        unlink(options->pid_file);
-    }
+    own_file_remove(&s.pid_file);
     fd_close(&s.signals);
     listener_close(&s.listener);
     return s.status;

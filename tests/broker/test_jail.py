@@ -217,6 +217,9 @@ class Supervisor(JailTest):
 
     def test_has_no_client_s_socket(self):
         with self.gpio() as (broker, _, _):
+            # The reserve has come up, and so no descriptor comes or goes.
+            with broker.connect() as other:
+                other.wait_closed()
             listening = 0
             for number, link in harness.descriptors(broker.pid).items():
                 self.assertFalse(link.startswith("/memfd"), link)
