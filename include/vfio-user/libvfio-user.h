@@ -50,6 +50,11 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "pci_caps/dsn.h"
+#include "pci_caps/msi.h"
+#include "pci_caps/msix.h"
+#include "pci_caps/pm.h"
+#include "pci_caps/px.h"
 #include "pci_defs.h"
 #include "vfio-user.h"
 
@@ -389,6 +394,25 @@ typedef void(vfu_dma_unregister_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
 int vfu_setup_device_dma(vfu_ctx_t *vfu_ctx, size_t max_regions,
                          vfu_dma_register_cb_t *dma_register,
                          vfu_dma_unregister_cb_t *dma_unregister);
+
+/*
+ * Programs that leave @max_regions out, as its first callers did, get LIBVFIO_USER_MAX_DMA_REGIONS.
+ * The macro replaces calls with three arguments alone: any other use of the name, its address
+ * among them, means the function.
+ */
+static inline int vfu_setup_device_dma_3_(vfu_ctx_t *vfu_ctx, vfu_dma_register_cb_t *dma_register,
+                                          vfu_dma_unregister_cb_t *dma_unregister)
+{
+    return vfu_setup_device_dma(vfu_ctx, LIBVFIO_USER_MAX_DMA_REGIONS, dma_register,
+                                dma_unregister);
+}
+#define VFU_SETUP_DEVICE_DMA_PICK_(a, b, c, d, e, f, g, h, name, ...) name
+#define vfu_setup_device_dma(...)                                                                  \
+    VFU_SETUP_DEVICE_DMA_PICK_(__VA_ARGS__, vfu_setup_device_dma, vfu_setup_device_dma,            \
+                               vfu_setup_device_dma, vfu_setup_device_dma, vfu_setup_device_dma,   \
+                               vfu_setup_device_dma_3_, vfu_setup_device_dma,                      \
+                               vfu_setup_device_dma, 0)                                            \
+    (__VA_ARGS__)
 
 /* Flag of the functions that copy from and to guest memory. */
 #define VFU_SGL_DIRECT_ACCESS 1
