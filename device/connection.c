@@ -85,15 +85,15 @@ static uint64_t time_left(const struct connection *connection)
 static void tell_transport(struct connection *connection)
 {
     struct transport *transport = connection->transport;
+    bool room = connection->wants_room;
+    bool timed = connection->deadline != 0;
 
-    if (connection->told.room == connection->wants_room &&
-        connection->told.deadline == connection->deadline) {
+    if (connection->told.room == room && !connection->told.timed && !timed) {
         return;
     }
-    connection->told.room = connection->wants_room;
-    connection->told.deadline = connection->deadline;
-    transport->ops->expect(transport, connection->sock, connection->wants_room,
-                           connection->deadline);
+    connection->told.room = room;
+    connection->told.timed = timed;
+    transport->ops->expect(transport, connection->sock, room, timed);
 }
 
 void connection_open(struct connection *connection, int sock, size_t max_size)

@@ -28,7 +28,7 @@ struct connection {
     bool wants_room;   /* there is a reply for which the socket has no room */
     struct {
         bool room;
-        uint64_t deadline;
+        bool timed;
     } told;        /* what the transport was told to expect */
     unsigned idle; /* times that a caller who does not wait found nothing */
 };

@@ -88,8 +88,6 @@ static int map_region(struct dma_region *region, int fd)
     if (mapping == MAP_FAILED) {
         return -errno;
     }
-    /* The guest's memory is not ours to write to a core file. A kernel without it just would. */
-    (void)madvise(mapping, length, MADV_DONTDUMP);
     info->mapping = (struct iovec){ .iov_base = mapping, .iov_len = length };
     info->vaddr = (char *)mapping + delta;
     return 0;
@@ -106,6 +104,14 @@ static struct dma_region *region_free(struct dma_region *region)
     fd_close(&region->fd);
     free(region);
     return NULL;
+}
+
+/* The guest's memory is not ours to write to a core file. A kernel without it just would. */
+static void keep_out_of_core(const struct vfu_ctx *ctx, const vfu_dma_info_t *info)
+{
+    if (info->mapping.iov_base != NULL && !ctx->transport->jailed) {
+        (void)madvise(info->mapping.iov_base, info->mapping.iov_len, MADV_DONTDUMP);
+    }
 }
 
 /* A mapping keeps the file alive by itself; a descriptor is kept only where it is used. */
@@ -216,6 +222,7 @@ int dma_add(struct vfu_ctx *ctx, struct dma_request *request)
         region_free(region);
         return err;
     }
+    keep_out_of_core(ctx, &region->info);
     dma->bytes += region->has_file ? region->info.iova.iov_len : 0;
     if (dma->added != NULL) {
         dma->added(ctx, &region->info);

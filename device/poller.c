@@ -6,48 +6,91 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <time.h>
 
-#define NANOSECONDS 1000000000ull
-
-int poller_init(struct poller *poller)
+/*
+ * A periodic timer that has expired stands still until it is read: one that nobody waits for
+ * costs nothing, and to set it again takes no other call than read(2).
+ */
+static int create_timer(void)
 {
-    poller->alarm = -1;
-    poller->epoll = epoll_create1(EPOLL_CLOEXEC);
-    return poller->epoll >= 0 ? 0 : -errno;
+    static const struct itimerspec period = {
+        .it_value = { .tv_sec = POLLER_TICK_SECONDS },
+        .it_interval = { .tv_sec = POLLER_TICK_SECONDS },
+    };
+    AUTO_FD timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+    if (timer < 0 || timerfd_settime(timer, 0, &period, NULL) < 0) {
+        return -errno;
+    }
+    return fd_take(&timer);
+}
+
+int poller_init(struct poller *poller, bool timed)
+{
+    *poller = (struct poller){ .epoll = epoll_create1(EPOLL_CLOEXEC), .timer = -1, .client = -1 };
+    if (poller->epoll < 0) {
+        return -errno;
+    }
+    if (timed) {
+        poller->timer = create_timer();
+    }
+    return !timed || poller->timer >= 0 ? 0 : poller->timer;
 }
 
 void poller_fini(struct poller *poller)
 {
-    fd_close(&poller->alarm);
+    fd_close(&poller->timer);
     fd_close(&poller->epoll);
+}
+
+static int control(const struct poller *poller, int operation, int fd, uint32_t events)
+{
+    struct epoll_event event = { .events = events };
+
+    return epoll_ctl(poller->epoll, operation, fd, &event) < 0 ? -errno : 0;
 }
 
 int poller_watch(struct poller *poller, int fd, uint32_t events)
 {
-    struct epoll_event event = { .events = events };
+    int err = control(poller, EPOLL_CTL_MOD, fd, events);
 
-    if (epoll_ctl(poller->epoll, EPOLL_CTL_MOD, fd, &event) == 0 ||
-        epoll_ctl(poller->epoll, EPOLL_CTL_ADD, fd, &event) == 0) {
-        return 0;
-    }
-    return -errno;
+    return err == -ENOENT ? control(poller, EPOLL_CTL_ADD, fd, events) : err;
 }
 
-void poller_set_alarm(struct poller *poller, uint64_t deadline)
+/* Until the next tick it has not expired, so that whoever waits sleeps. */
+static void tick(struct poller *poller, bool timed)
 {
-    const struct itimerspec time = {
-        .it_value = { .tv_sec = (time_t)(deadline / NANOSECONDS),
-                      .tv_nsec = (long)(deadline % NANOSECONDS) },
-    };
+    uint64_t expirations;
 
-    fd_close(&poller->alarm);
-    if (deadline == 0) {
+    if (poller->timer < 0) {
         return;
     }
-    poller->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (poller->alarm >= 0 && (timerfd_settime(poller->alarm, TFD_TIMER_ABSTIME, &time, NULL) < 0 ||
-                               poller_watch(poller, poller->alarm, EPOLLIN) < 0)) {
-        fd_close(&poller->alarm);
+    if (timed && read(poller->timer, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN) {
+        return;
     }
+    if (timed != poller->ticking &&
+        control(poller, timed ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, poller->timer, EPOLLIN) == 0) {
+        poller->ticking = timed;
+    }
+}
+
+void poller_expect(struct poller *poller, int sock, bool room, bool timed)
+{
+    uint32_t events = room ? EPOLLOUT : EPOLLIN | EPOLLRDHUP;
+
+    if ((sock != poller->client || events != poller->events) &&
+        poller_watch(poller, sock, events) == 0) {
+        poller->client = sock;
+        poller->events = events;
+    }
+    tick(poller, timed);
+}
+
+void poller_forget_client(struct poller *poller)
+{
+    if (poller->client >= 0) {
+        control(poller, EPOLL_CTL_DEL, poller->client, 0);
+        poller->client = -1;
+    }
+    tick(poller, false);
 }

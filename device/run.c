@@ -90,21 +90,6 @@ static int give_up(struct vfu_ctx *ctx, int err)
     return -ENOTCONN;
 }
 
-/*
- * Sends what the socket takes. A program whose descriptor cannot wait for room has no occasion to
- * send the rest: here is the only one, and the stall limit bounds it.
- */
-static int send_reply(struct vfu_ctx *ctx)
-{
-    bool stay = ctx->nonblocking && !ctx->transport->reports_room;
-    int err = connection_flush(&ctx->connection, false);
-
-    while (stay && (err == -EAGAIN || err == -EINTR)) {
-        err = connection_flush(&ctx->connection, true);
-    }
-    return err;
-}
-
 /* Returns how many requests were served: 0 or 1; or a negative errno. */
 static int serve_one(struct vfu_ctx *ctx)
 {
@@ -123,7 +108,7 @@ static int serve_one(struct vfu_ctx *ctx)
         return give_up(ctx, err);
     }
     served = dispatch_message(ctx);
-    err = served < 0 ? served : send_reply(ctx);
+    err = served < 0 ? served : connection_flush(connection, false);
     connection_message_done(connection);
     if (err < 0 && err != -EAGAIN) {
         err = give_up(ctx, err);

@@ -11,7 +11,7 @@ int transport_create(struct transport **transport, const char *path, bool nonblo
 {
     const char *channel = getenv(CONTROL_ENV);
 
-    return channel != NULL ? transport_broker_create(transport, channel)
+    return channel != NULL ? transport_broker_create(transport, channel, nonblocking)
                            : transport_socket_create(transport, path, nonblocking);
 }
 

@@ -39,14 +39,14 @@ struct transport_ops {
                            uint32_t region, int fd);
     /*
      * What poll_fd() waits for from now on: input from the client, or @room for output to it; and
-     * the @deadline of the client (CLOCK_MONOTONIC, nanoseconds; 0: none).
+     * whether the client has a deadline. Called again and again while it has.
      */
-    void (*expect)(struct transport *transport, int sock, bool room, uint64_t deadline);
+    void (*expect)(struct transport *transport, int sock, bool room, bool timed);
     /* The version exchange has succeeded. */
     void (*negotiated)(struct transport *transport);
     /* The client is gone; its socket is closed next. */
     void (*detach)(struct transport *transport);
-    /* What becomes readable when there is something to do. */
+    /* What becomes readable when there is something to do; always the same. */
     int (*poll_fd)(const struct transport *transport);
     void (*destroy)(struct transport *transport);
 };
@@ -61,9 +61,9 @@ struct vetting {
 struct transport {
     const struct transport_ops *ops;
     struct vetting vetting;
-    bool vets; /* vetting.kind[] is filled in; else the library looks at descriptors itself */
-    bool reports_room; /* poll_fd() can wait for room for output */
-    int watch_fd;      /* readable when the session is over, whatever the client does; or -1 */
+    bool vets;    /* vetting.kind[] is filled in; else the library looks at descriptors itself */
+    bool jailed;  /* no core is ever dumped, and the calls are limited that can be made */
+    int watch_fd; /* readable when the session is over, whatever the client does; or -1 */
     unsigned
         handshake_seconds;  /* until the version exchange is complete; 0: others look after it */
     unsigned stall_seconds; /* for the rest of a message, and for reading a reply */
@@ -77,7 +77,7 @@ struct transport {
  */
 int transport_create(struct transport **transport, const char *path, bool nonblocking);
 int transport_socket_create(struct transport **transport, const char *path, bool nonblocking);
-int transport_broker_create(struct transport **transport, const char *channel);
+int transport_broker_create(struct transport **transport, const char *channel, bool nonblocking);
 
 /*
  * Whether descriptor @index of a message can serve as @wanted. Returns 0; 1 if it is memory which

@@ -10,12 +10,15 @@
 #include "device/transport.h"
 
 #include "device/context.h"
+#include "device/poller.h"
 #include "device/seal.h"
+#include "ipc/fd.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,7 +33,7 @@ struct broker_transport {
     struct transport base;
     struct control_channel channel;
     enum stage stage;
-    int client;                            /* borrowed from the connection; -1: none */
+    struct poller poller;
     int declared[VFU_PCI_DEV_NUM_REGIONS]; /* whose memory the gate has; -1: none */
 };
 
@@ -218,10 +221,9 @@ static ssize_t broker_send_region(struct transport *base, int sock, const void *
     return message.body.sent.result <= (int32_t)size ? message.body.sent.result : -EPROTO;
 }
 
-/* An epoll instance cannot be told of the client: epoll_ctl(2) is not in the filter. */
-static void broker_expect(struct transport *base, int sock, bool room, uint64_t deadline)
+static void broker_expect(struct transport *base, int sock, bool room, bool timed)
 {
-    self(base)->client = sock;
+    poller_expect(&self(base)->poller, sock, room, timed);
 }
 
 /* A gate that has gone is noticed where we wait. */
@@ -234,17 +236,18 @@ static void broker_detach(struct transport *base)
 {
     (void)control_send_plain(&self(base)->channel, CONTROL_DETACHED, MSG_DONTWAIT);
     self(base)->stage = STAGE_OVER;
-    self(base)->client = -1;
+    poller_forget_client(&self(base)->poller);
 }
 
 static int broker_poll_fd(const struct transport *base)
 {
-    return self(base)->client >= 0 ? self(base)->client : self(base)->channel.fd;
+    return self(base)->poller.epoll;
 }
 
 /* The filter does not let the channel be closed: its number must never mean something else. */
 static void broker_destroy(struct transport *base)
 {
+    poller_fini(&self(base)->poller);
     free(base);
 }
 
@@ -279,10 +282,11 @@ static int parse_channel(const char *text)
     return (int)fd;
 }
 
-int transport_broker_create(struct transport **result, const char *channel)
+int transport_broker_create(struct transport **result, const char *channel, bool nonblocking)
 {
     int fd = parse_channel(channel);
     struct broker_transport *transport;
+    int err;
 
     if (fd < 0) {
         return fd;
@@ -297,14 +301,22 @@ int transport_broker_create(struct transport **result, const char *channel)
     transport->base = (struct transport){
         .ops = &broker_ops,
         .vets = true,
+        .jailed = true,
         .watch_fd = fd,
     };
-    transport->client = -1;
     transport->channel = (struct control_channel){
         .fd = fd,
         .role = CONTROL_CHILD_END,
         .state = CONTROL_STATE_START,
     };
+    err = poller_init(&transport->poller, nonblocking);
+    if (err == 0) {
+        err = poller_watch(&transport->poller, fd, EPOLLIN);
+    }
+    if (err < 0) {
+        broker_destroy(&transport->base);
+        return err;
+    }
     channel_in_use = true;
     *result = &transport->base;
     return 0;

@@ -68,26 +68,19 @@ static ssize_t socket_send_region(struct transport *transport, int sock, const v
     return socket_send(sock, buffer, size, MSG_DONTWAIT, &fds);
 }
 
-/* A program whose calls wait has its deadlines kept by them. */
-static void socket_expect(struct transport *base, int sock, bool room, uint64_t deadline)
+static void socket_expect(struct transport *transport, int sock, bool room, bool timed)
 {
-    struct socket_transport *transport = self(base);
-
-    poller_watch(&transport->poller, sock, room ? EPOLLOUT : EPOLLIN | EPOLLRDHUP);
-    if (transport->nonblocking) {
-        poller_set_alarm(&transport->poller, deadline);
-    }
+    poller_expect(&self(transport)->poller, sock, room, timed);
 }
 
 static void socket_negotiated(struct transport *transport)
 {
 }
 
-/* The connection leaves the poller when it is closed. */
 static void socket_detach(struct transport *transport)
 {
     poller_watch(&self(transport)->poller, self(transport)->listener, EPOLLIN);
-    poller_set_alarm(&self(transport)->poller, 0);
+    poller_forget_client(&self(transport)->poller);
 }
 
 static int socket_poll_fd(const struct transport *transport)
@@ -162,7 +155,6 @@ int transport_socket_create(struct transport **result, const char *path, bool no
     }
     transport->base = (struct transport){
         .ops = &socket_ops,
-        .reports_room = true,
         .watch_fd = -1,
         .handshake_seconds = HANDSHAKE_SECONDS,
         .stall_seconds = STALL_SECONDS,
@@ -171,7 +163,8 @@ int transport_socket_create(struct transport **result, const char *path, bool no
     };
     transport->nonblocking = nonblocking;
     transport->listener = -1;
-    err = poller_init(&transport->poller);
+    /* A program whose calls wait has its deadlines kept by them. */
+    err = poller_init(&transport->poller, nonblocking);
     if (err == 0) {
         err = start_listening(transport, path);
     }

@@ -171,11 +171,11 @@ int vfu_run_ctx(vfu_ctx_t *vfu_ctx);
  *
  * Returns a descriptor that is readable when there is something to do: a client to attach, a
  * request to serve, the rest of a reply to send, a client that took too long. It belongs to the
- * library, and is the same for the life of the context.
+ * library, an epoll instance, and is the same for the life of the context, also under vfu-broker.
+ * Wait for it with poll(2) or put it into another epoll instance; do not change it.
  *
- * Under vfu-broker it changes when a client is attached or gone, and tells of clients and requests
- * only. vfu_run_ctx() therefore waits there, for as long as a client may stall, if the client's
- * socket has no room for a whole reply; that takes one of more than about 200 KiB.
+ * That a client took too long is told for contexts with LIBVFIO_USER_FLAG_ATTACH_NB only, and up
+ * to a second late: others see it in the call that waits.
  */
 int vfu_get_poll_fd(vfu_ctx_t *vfu_ctx);
 

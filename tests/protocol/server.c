@@ -65,7 +65,7 @@ static const char *device_option(const char *policy)
     if (strcmp(policy, "no-dma") == 0) {
         return "--no-dma";
     }
-    return strcmp(policy, "polling") == 0 ? "--polling" : NULL;
+    return strstr(policy, "polling") != NULL ? "--polling" : NULL;
 }
 
 void server_start(struct server *server, const char *policy)

@@ -441,15 +441,11 @@ enum outcome {
     FAILS,
 };
 
-/*
- * Under the broker the rest of a long reply gives no sign, so the program looks for itself as
- * well (see vfu_get_poll_fd()).
- */
 static bool wait_for_input(vfu_ctx_t *ctx)
 {
     struct pollfd poll_fd = { .fd = vfu_get_poll_fd(ctx), .events = POLLIN };
 
-    return poll(&poll_fd, 1, 10) >= 0 || errno == EINTR;
+    return poll(&poll_fd, 1, -1) >= 0 || errno == EINTR;
 }
 
 /* A client that negotiates badly ends its own connection only. */

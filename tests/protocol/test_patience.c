@@ -145,6 +145,14 @@ static void never_read_descriptors(struct client *client)
 
 /* --- the test --- */
 
+/* Whether the program waits for vfu_get_poll_fd() alone. */
+static bool is_polling(void)
+{
+    const char *policy = getenv("TEST_POLICY");
+
+    return policy != NULL && strcmp(policy, "polling") == 0;
+}
+
 static const struct {
     const char *what;
     start_fn *start;
@@ -177,15 +185,16 @@ static bool is_closed(struct client *client)
  */
 static void test_clients_that_keep_a_server_waiting_are_cut_off(void **state)
 {
+    const char *policy = is_polling() ? "impatient-polling" : "impatient";
     static struct server servers[NUISANCES];
     struct client *clients[NUISANCES], *idle;
     struct server idle_server;
 
-    server_start(&idle_server, "impatient");
+    server_start(&idle_server, policy);
     idle = server_negotiate(&idle_server);
     expect_served(idle);
     for (size_t i = 0; i < NUISANCES; i++) {
-        server_start(&servers[i], "impatient");
+        server_start(&servers[i], policy);
         clients[i] = server_connect(&servers[i]);
         nuisances[i].start(clients[i]);
     }
@@ -212,7 +221,7 @@ static void test_slow_client_is_not_cut_off(void **state)
     struct client *client;
     struct wire wire;
 
-    server_start(&server, "plain");
+    server_start(&server, is_polling() ? "polling" : "plain");
     client = server_negotiate(&server);
     map_request(&wire);
     for (size_t i = 0; i < wire.size; i++) {

@@ -158,23 +158,29 @@ static vfu_ctx_t *create(int flags)
 }
 
 /* Serves one client after the other, as programs do. Returns the errno of the failing attach. */
-static int serve(vfu_ctx_t *ctx)
+static int serve(vfu_ctx_t *ctx, int flags)
 {
+    struct pollfd fd = { .fd = vfu_get_poll_fd(ctx), .events = POLLIN };
+    int patience = flags & LIBVFIO_USER_FLAG_ATTACH_NB ? -1 : 0;
+
     for (;;) {
-        int result = vfu_attach_ctx(ctx);
+        int result;
 
+        poll(&fd, 1, patience);
+        result = vfu_attach_ctx(ctx);
+        if (vfu_get_poll_fd(ctx) != fd.fd) {
+            return 203;
+        }
         if (result < 0 && errno == EAGAIN) {
-            struct pollfd fd = { .fd = vfu_get_poll_fd(ctx), .events = POLLIN };
-
-            poll(&fd, 1, -1);
             continue;
         }
         if (result < 0) {
             return errno;
         }
         do {
+            poll(&fd, 1, patience);
             result = vfu_run_ctx(ctx);
-        } while (result >= 0);
+        } while (result >= 0 && vfu_get_poll_fd(ctx) == fd.fd);
         if (errno != ENOTCONN) {
             return 202;
         }
@@ -193,7 +199,7 @@ static _Noreturn void be_device(int channel, int flags)
     snprintf(text, sizeof(text), "%d", channel);
     setenv(CONTROL_ENV, text, 1);
     ctx = create(flags);
-    err = serve(ctx);
+    err = serve(ctx, flags);
     vfu_destroy_ctx(ctx);
     close(shared);
     _exit(err); /* no look for leaks: that needs what a sealed process has given up */

@@ -495,27 +495,57 @@ static void test_poll_fd_is_readable_when_there_is_something_to_do(void **state)
     assert_false(is_readable(fd));
 }
 
+static int attach(struct device *device)
+{
+    return vfu_attach_ctx(device->ctx) == 0 ? 0 : -errno;
+}
+
+/* Calls @step whenever there seems to be something to do, until it does not return @pending. */
+static int step_when_readable(struct device *device, int (*step)(struct device *), int pending)
+{
+    struct pollfd fd = { .fd = vfu_get_poll_fd(device->ctx), .events = POLLIN };
+    int result;
+
+    do {
+        assert_int_equal(poll(&fd, 1, 10000), 1);
+        result = step(device);
+    } while (result == pending);
+    return result;
+}
+
 static void test_poll_fd_is_readable_when_a_client_stalls(void **state)
 {
     struct device *device = *state;
-    struct pollfd fd = { .fd = vfu_get_poll_fd(device->ctx), .events = POLLIN };
+    int fd = vfu_get_poll_fd(device->ctx);
 
     device->ctx->transport->stall_seconds = 1;
     send_header(device, VFIO_USER_DEVICE_GET_INFO, 32, 0);
     assert_int_equal(run(device), 0);
-    assert_int_equal(poll(&fd, 1, 100), 0);
-    assert_int_equal(poll(&fd, 1, 5000), 1);
-    assert_int_equal(run(device), -ENOTCONN);
-    assert_int_equal(poll(&fd, 1, 0), 0);
+    assert_int_equal(step_when_readable(device, run, 0), -ENOTCONN);
+    assert_false(is_readable(fd));
 
     device->ctx->transport->handshake_seconds = 1;
     device_connect(device);
-    assert_int_equal(vfu_attach_ctx(device->ctx), -1);
-    assert_int_equal(errno, EAGAIN);
-    assert_int_equal(poll(&fd, 1, 5000), 1);
-    assert_int_equal(vfu_attach_ctx(device->ctx), -1);
-    assert_int_equal(errno, ETIMEDOUT);
-    assert_int_equal(poll(&fd, 1, 0), 0);
+    assert_int_equal(attach(device), -EAGAIN);
+    assert_int_equal(step_when_readable(device, attach, -EAGAIN), -ETIMEDOUT);
+    assert_false(is_readable(fd));
+}
+
+/* Whoever waits sleeps meanwhile, and afterwards the clock does not wake anybody. */
+static void test_poll_fd_is_not_readable_all_the_time_while_a_client_stalls(void **state)
+{
+    struct device *device = *state;
+    struct pollfd fd = { .fd = vfu_get_poll_fd(device->ctx), .events = POLLIN };
+    unsigned ticks = 0;
+
+    device->ctx->transport->stall_seconds = 2;
+    send_header(device, VFIO_USER_DEVICE_GET_INFO, 32, 0);
+    while (run(device) == 0) {
+        assert_int_equal(poll(&fd, 1, 10000), 1);
+        ticks++;
+    }
+    assert_in_range(ticks, 1, 5);
+    assert_int_equal(poll(&fd, 1, 1500), 0);
 }
 
 static void test_out_of_band_data_inside_a_message_is_the_end(void **state)
@@ -742,6 +772,7 @@ int main(void)
         FILLED(test_unread_reply_holds_back_further_commands),
         FILLED(test_poll_fd_is_readable_when_there_is_something_to_do),
         ATTACHED(test_poll_fd_is_readable_when_a_client_stalls),
+        ATTACHED(test_poll_fd_is_not_readable_all_the_time_while_a_client_stalls),
         ATTACHED(test_out_of_band_data_inside_a_message_is_the_end),
         RESET(test_device_reset_is_the_programs),
         RESET(test_client_gone_resets_and_lets_the_next_one_in),

@@ -445,6 +445,7 @@ static void test_final_other_mappings_are_not_allowed(void **state)
         { "mremap", { 0x7000, 4096, 4096, MREMAP_MAYMOVE | MREMAP_DONTUNMAP } },
         { "mremap", { 0x7000, 4096, 4096, MREMAP_MAYMOVE | HIGH } },
         { "madvise", { 0x7000, 4096, MADV_REMOVE } },
+        { "madvise", { 0x7000, 4096, MADV_DONTDUMP } },
         { "madvise", { 0x7000, 4096, MADV_DODUMP } },
         { "madvise", { 0x7000, 4096, MADV_MERGEABLE } },
         { "madvise", { 0x7000, 4096, MADV_HWPOISON } },
@@ -475,7 +476,7 @@ static void test_final_names_these_calls_alone(void **state)
     static const char *const calls[] = {
         "read",    "write",         "recvfrom",     "ppoll",           "recvmsg",
         "sendmsg", "close",         "mmap",         "munmap",          "mremap",
-        "brk",     "madvise",       "fstat",        "pread64",         "pwrite64",
+        "brk",     "epoll_ctl",     "fstat",        "pread64",         "pwrite64",
         "futex",   "clock_gettime", "rt_sigreturn", "restart_syscall", "exit_group",
     };
 
