@@ -34,7 +34,8 @@ int vfu_pci_init(vfu_ctx_t *ctx, vfu_pci_type_t pci_type, int hdr_type, int revi
     if (config->size != 0) {
         return api_result(-EEXIST);
     }
-    config->size = type_is_extended(pci_type) ? PCI_CFG_SPACE_EXP_SIZE : PCI_CFG_SPACE_SIZE;
+    config->is_extended = type_is_extended(pci_type);
+    config->size = config->is_extended ? PCI_CFG_SPACE_EXP_SIZE : PCI_CFG_SPACE_SIZE;
     region_of(ctx)->size = config->size;
     region_of(ctx)->flags = VFU_REGION_FLAG_RW;
     return 0;
@@ -129,6 +130,14 @@ void pci_config_realize(struct vfu_ctx *ctx)
         header_of(ctx)->bars[i].raw |= htole32(pci_header_bar_type(ctx, i));
     }
     pci_config_update_pin(ctx);
+    pci_caps_update_status(ctx);
+}
+
+bool pci_config_write_resets(const struct vfu_ctx *ctx, uint64_t offset, size_t count)
+{
+    uint64_t control = ctx->session.config.caps.express + PCI_EXP_DEVCTL;
+
+    return control != PCI_EXP_DEVCTL && offset < control + 2 && offset + count > control;
 }
 
 /* Returns how many bytes the program's handler took, or a negative errno. */
@@ -138,6 +147,9 @@ static ssize_t call_program(struct vfu_ctx *ctx, char *data, size_t count, uint6
     vfu_region_access_cb_t *access = region_of(ctx)->access;
     ssize_t n;
 
+    if (access == NULL) {
+        return -EINVAL; /* it was taken away after a capability was left to it */
+    }
     errno = 0;
     n = access(ctx, data, count, (off_t)offset, is_write);
     if (n == -1) {
@@ -157,7 +169,27 @@ static ssize_t access_header(struct vfu_ctx *ctx, char *data, size_t count, uint
     return (ssize_t)count;
 }
 
-/* Beyond the header: the program's, or the plain contents. */
+static ssize_t access_capability(struct vfu_ctx *ctx, const struct pci_cap *cap, char *data,
+                                 size_t count, uint64_t offset, bool is_write)
+{
+    size_t at = (size_t)offset - cap->offset;
+    size_t left = cap->size - at;
+
+    count = count < left ? count : left;
+    if (is_write && (cap->flags & VFU_CAP_FLAG_READONLY)) {
+        return -EPERM;
+    }
+    if (cap->flags & VFU_CAP_FLAG_CALLBACK) {
+        return call_program(ctx, data, count, offset, is_write);
+    }
+    if (is_write) {
+        return pci_cap_write(ctx, cap, (const uint8_t *)data, count, at);
+    }
+    memcpy(data, ctx->session.config.bytes + offset, count);
+    return (ssize_t)count;
+}
+
+/* Neither header nor capability: the program's, or the plain contents. */
 static ssize_t access_rest(struct vfu_ctx *ctx, char *data, size_t count, uint64_t offset,
                            bool is_write)
 {
@@ -175,16 +207,22 @@ static ssize_t access_rest(struct vfu_ctx *ctx, char *data, size_t count, uint64
 static ssize_t access_segment(struct vfu_ctx *ctx, char *data, size_t count, uint64_t offset,
                               bool is_write)
 {
-    size_t header_left;
+    const struct pci_cap *cap;
+    uint64_t left; /* up to where another rule begins */
 
     if (region_of(ctx)->flags & VFU_REGION_FLAG_ALWAYS_CB) {
         return call_program(ctx, data, count, offset, is_write);
     }
-    if (offset >= PCI_STD_HEADER_SIZEOF) {
-        return access_rest(ctx, data, count, offset, is_write);
+    if (offset < PCI_STD_HEADER_SIZEOF) {
+        left = PCI_STD_HEADER_SIZEOF - offset;
+        return access_header(ctx, data, count < left ? count : left, offset, is_write);
     }
-    header_left = PCI_STD_HEADER_SIZEOF - (size_t)offset;
-    return access_header(ctx, data, count < header_left ? count : header_left, offset, is_write);
+    cap = pci_caps_next(&ctx->session.config.caps, offset);
+    if (cap != NULL && offset >= cap->offset) {
+        return access_capability(ctx, cap, data, count, offset, is_write);
+    }
+    left = cap != NULL ? cap->offset - offset : count;
+    return access_rest(ctx, data, count < left ? count : left, offset, is_write);
 }
 
 int pci_config_access(struct vfu_ctx *ctx, char *data, size_t count, uint64_t offset, bool is_write)

@@ -25,6 +25,13 @@ int reset_handle_device(struct vfu_ctx *ctx, const struct request *request, stru
     return call_reset(ctx, VFU_RESET_DEVICE);
 }
 
+int reset_function(struct vfu_ctx *ctx)
+{
+    log_client(ctx, LOG_INFO, "function level reset%s",
+               ctx->reset == NULL ? ", which the device does not care for" : "");
+    return call_reset(ctx, VFU_RESET_PCI_FLR);
+}
+
 void reset_lost_connection(struct vfu_ctx *ctx)
 {
     if (call_reset(ctx, VFU_RESET_LOST_CONN) < 0) {

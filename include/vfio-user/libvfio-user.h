@@ -253,7 +253,7 @@ enum {
 
 /*
  * Called for an access of the client to a region. For config space only where the library does
- * not handle it: beyond the standard header.
+ * not handle it: beyond the standard header and capabilities.
  * @buf: read: zeroed, to be filled; write: the bytes. 16-byte aligned except in config space.
  * @count: bytes, 1 to 1 MiB; a guest's register access has 1, 2, 4 or 8
  * @offset: in the region; @offset + @count is within it
@@ -451,6 +451,54 @@ vfu_pci_config_space_t *vfu_pci_get_config_space(vfu_ctx_t *vfu_ctx);
 #define VFU_CAP_FLAG_EXTENDED (1 << 0)
 #define VFU_CAP_FLAG_CALLBACK (1 << 1)
 #define VFU_CAP_FLAG_READONLY (1 << 2)
+
+/*
+ * vfu_pci_add_capability - places a capability in config space and links it
+ * @pos: where: a multiple of 4 that overlaps no other; standard ones from 0x40, extended ones from
+ *       0x100, where the first of them has to be. 0: behind the one that was added last.
+ * @flags: VFU_CAP_FLAG_EXTENDED   an extended one; the device is PCI-X 2 or PCI Express
+ *         VFU_CAP_FLAG_CALLBACK   the callback of the config region handles all of it
+ *         VFU_CAP_FLAG_READONLY   writes of clients fail (EPERM)
+ * @data: one of the structures of pci_caps/, copied: struct pmcap, msicap, msixcap, pxcap, vsc;
+ *        extended: struct dsncap, pcie_ext_cap_vsc_hdr. Its link to the next one is ignored.
+ *
+ * Links follow the order of the calls. Also after vfu_realize_ctx().
+ *
+ * Without the flags the library handles what clients write. A failing part ends the request; what
+ * came before it stays done. EPERM: the first bytes (id and link; of vendor-specific ones their
+ * size too), the serial number. Reserved and read-only bits of what is accepted are ignored.
+ *
+ *   power management  control and status, as 2 bytes; the status bit clears by writing 1. Other
+ *                     registers: ENOTSUP. Other sizes and offsets: EINVAL.
+ *   MSI               enable, number of vectors (EINVAL: too many; enable is stored then), address,
+ *                     data, mask; in any pieces
+ *   MSI-X             enable, function mask; in any pieces
+ *   PCI Express       the control registers, as 2 bytes; else EINVAL. Link, slot and root control
+ *                     are accepted and ignored. The reset bit of device control reads 0. Setting it
+ *                     is EINVAL without the capability for it (flrc); with it, the reset callback
+ *                     runs (VFU_RESET_PCI_FLR), and its errno is the client's.
+ *   vendor-specific   everything
+ *
+ * Nothing tells the program of these writes, but for the reset.
+ *
+ * Returns the offset, or -1 with errno:
+ *   EINVAL   unknown flags; no callback; not a device with extended ones; @data is NULL, or says
+ *            that it is smaller than its own header; @pos
+ *   ENOTSUP  an id other than these
+ *   ENOSPC   no room; or 128 of the kind are there already
+ */
+ssize_t vfu_pci_add_capability(vfu_ctx_t *vfu_ctx, size_t pos, int flags, void *data);
+
+/*
+ * vfu_pci_find_capability, vfu_pci_find_next_capability - look for a capability with id @cap_id
+ * @pos: of a capability: search behind it. 0: from the beginning.
+ *
+ * They follow the links in the live config space.
+ * Returns the offset, or 0 with errno ENOENT (there is none) or EINVAL (@pos or a link is not
+ * where a capability can be).
+ */
+size_t vfu_pci_find_capability(vfu_ctx_t *vfu_ctx, bool extended, int cap_id);
+size_t vfu_pci_find_next_capability(vfu_ctx_t *vfu_ctx, bool extended, size_t pos, int cap_id);
 
 /* Sizes of structures in config space that the kernel's header does not name. */
 #define VFIO_USER_PCI_CAP_MSI_SIZEOF 0x18
