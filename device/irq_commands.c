@@ -123,7 +123,11 @@ static int set_mask(struct vfu_ctx *ctx, const struct irq_set *set)
 static int assign(struct irqs *irqs, const struct irq_set *set)
 {
     for (uint32_t i = 0; i < set->count; i++) {
-        irqs_assign(irqs, set->type, set->start + i, fd_list_take(set->fds, i));
+        int err = irqs_assign(irqs, set->type, set->start + i, fd_list_take(set->fds, i));
+
+        if (err < 0) {
+            return err;
+        }
     }
     return 0;
 }

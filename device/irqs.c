@@ -3,11 +3,9 @@
 
 #include "device/context.h"
 #include "device/errors.h"
-#include "ipc/fd.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 void irqs_init(struct irqs *irqs)
 {
@@ -21,7 +19,7 @@ void irqs_close_all(struct irqs *irqs)
         struct irq_table *table = &irqs->tables[type];
 
         for (uint32_t i = 0; i < table->room; i++) {
-            fd_close(&table->eventfds[i]);
+            eventfd_slot_set(&table->eventfds[i], -1);
         }
     }
 }
@@ -37,10 +35,10 @@ void irqs_fini(struct irqs *irqs)
 /* Makes the table fit @count; eventfds beyond that are closed. */
 static int table_resize(struct irq_table *table, uint32_t count)
 {
-    int *eventfds;
+    struct eventfd_slot *eventfds;
 
     for (uint32_t i = count; i < table->room; i++) {
-        fd_close(&table->eventfds[i]);
+        eventfd_slot_set(&table->eventfds[i], -1);
     }
     if (count <= table->room) {
         return 0;
@@ -50,7 +48,7 @@ static int table_resize(struct irq_table *table, uint32_t count)
         return -ENOMEM;
     }
     for (uint32_t i = table->room; i < count; i++) {
-        eventfds[i] = -1;
+        eventfds[i] = (struct eventfd_slot){ 0 };
     }
     table->eventfds = eventfds;
     table->room = count;
@@ -82,68 +80,50 @@ uint32_t irqs_max_count(const struct irqs *irqs)
     return max;
 }
 
-void irqs_assign(struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index, int eventfd)
+int irqs_assign(struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index, int eventfd)
 {
-    struct irq_table *table = &irqs->tables[type];
-
-    fd_close(&table->eventfds[index]);
-    table->eventfds[index] = eventfd;
     if (eventfd >= 0 && type <= VFU_DEV_MSIX_IRQ) {
-        irqs->active = type;
+        __atomic_store_n(&irqs->active, type, __ATOMIC_RELAXED);
     }
+    return eventfd_slot_set(&irqs->tables[type].eventfds[index], eventfd);
 }
 
-static int find_eventfd(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index)
+/* Returns 0, -ENOENT or the negative errno of the write. */
+static int signal_one(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index)
 {
     const struct irq_table *table = &irqs->tables[type];
 
-    return index < table->count && index < table->room ? table->eventfds[index] : -1;
-}
-
-/*
- * Adds 1 to the counter. Only eventfds come here, so there is no SIGPIPE. The write blocks if the
- * client has made the counter full (2^64 - 2) and the eventfd blocking; O_NONBLOCK belongs to the
- * open file description, so it would be the client's to clear again, and its reads would change.
- */
-static int eventfd_signal(int eventfd)
-{
-    const uint64_t one = 1;
-    ssize_t n;
-
-    do {
-        n = write(eventfd, &one, sizeof(one));
-    } while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : 0;
+    return index < table->count && index < table->room
+               ? eventfd_slot_signal(&table->eventfds[index])
+               : -ENOENT;
 }
 
 int irqs_signal(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index)
 {
-    int eventfd = find_eventfd(irqs, type, index);
+    int err = signal_one(irqs, type, index);
 
-    return eventfd >= 0 ? eventfd_signal(eventfd) : 0;
+    return err == -ENOENT ? 0 : err;
 }
 
 /* A program names no type: clients use one at a time, and the others' eventfds are the rest. */
-static int find_active_eventfd(const struct irqs *irqs, uint32_t index)
+static int signal_active(const struct irqs *irqs, uint32_t index)
 {
-    int eventfd = find_eventfd(irqs, irqs->active, index);
+    int err = signal_one(irqs, __atomic_load_n(&irqs->active, __ATOMIC_RELAXED), index);
 
-    for (int type = VFU_DEV_MSIX_IRQ; eventfd < 0 && type >= VFU_DEV_INTX_IRQ; type--) {
-        eventfd = find_eventfd(irqs, (enum vfu_dev_irq_type)type, index);
+    for (int type = VFU_DEV_MSIX_IRQ; err == -ENOENT && type >= VFU_DEV_INTX_IRQ; type--) {
+        err = signal_one(irqs, (enum vfu_dev_irq_type)type, index);
     }
-    return eventfd;
+    return err;
 }
 
 int vfu_irq_trigger(vfu_ctx_t *ctx, uint32_t subindex)
 {
     const struct irqs *irqs = &ctx->session.irqs;
-    int eventfd;
 
     if (!irqs->realized || subindex >= irqs_max_count(irqs)) {
         return api_result(-EINVAL);
     }
-    eventfd = find_active_eventfd(irqs, subindex);
-    return api_result(eventfd >= 0 ? eventfd_signal(eventfd) : -ENOENT);
+    return api_result(signal_active(irqs, subindex));
 }
 
 int vfu_setup_device_nr_irqs(vfu_ctx_t *ctx, enum vfu_dev_irq_type type, uint32_t count)

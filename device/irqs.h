@@ -2,6 +2,8 @@
 /* A device's interrupts: how many of each type, and the eventfds that a client has given. */
 #pragma once
 
+#include "device/eventfd_slot.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -10,7 +12,7 @@
 struct irq_table {
     uint32_t count; /* interrupts of this type */
     uint32_t room;  /* entries allocated */
-    int *eventfds;  /* owned; -1: none */
+    struct eventfd_slot *eventfds;
     vfu_dev_irq_state_cb_t *state_changed;
 };
 
@@ -30,13 +32,17 @@ int irqs_realize(struct irqs *irqs);
 /* The largest number of interrupts of one type. */
 uint32_t irqs_max_count(const struct irqs *irqs);
 
-/* Gives interrupt @index an eventfd, owned from now on, instead of the one it had; -1 for none. */
-void irqs_assign(struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index, int eventfd);
+/*
+ * Gives interrupt @index an eventfd, owned from now on, instead of the one it had; -1 for none.
+ * Returns 0 or -ENOMEM: then it has none.
+ */
+int irqs_assign(struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index, int eventfd);
 
 /* Closes all eventfds of all types. */
 void irqs_close_all(struct irqs *irqs);
 
 /*
- * Signals an interrupt. Returns 0, also if it has no eventfd; or a negative errno of the write.
+ * Signals an interrupt; from any thread. Returns 0, also if it has no eventfd; or a negative errno
+ * of the write.
  */
 int irqs_signal(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index);

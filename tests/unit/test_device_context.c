@@ -84,7 +84,7 @@ static void test_all_descriptors_are_close_on_exec(void **state)
     const struct irq_table *table = &device->ctx->session.irqs.tables[VFU_DEV_ERR_IRQ];
     const uint32_t set[5] = { 20, 4 | 32, VFU_DEV_ERR_IRQ, 0, 1 };
 
-    int event = table->eventfds[0];
+    int event = eventfd_slot_get(&table->eventfds[0]);
     int ours[3] = { vfu_get_poll_fd(device->ctx), device->ctx->connection.sock, event };
     int fd = device_memory(1);
 
@@ -141,8 +141,9 @@ static int on_reset(vfu_ctx_t *ctx, vfu_reset_type_t type)
     assert_int_equal(type, VFU_RESET_LOST_CONN);
     assert_non_null(vfu_get_private(ctx));
     /* interrupts can still be raised */
-    strcat(order,
-           ctx->session.irqs.tables[VFU_DEV_ERR_IRQ].eventfds[0] >= 0 ? "reset+irq " : "reset ");
+    strcat(order, eventfd_slot_get(&ctx->session.irqs.tables[VFU_DEV_ERR_IRQ].eventfds[0]) >= 0
+                      ? "reset+irq "
+                      : "reset ");
     return -1;
 }
 

@@ -234,7 +234,8 @@ static void test_descriptors_of_the_next_message_stay_with_it(void **state)
     device->msg_id++;
     assert_true(device_receive(device, &device_answer));
     assert_int_equal(device_answer.header.error_no, 0);
-    assert_true(device->ctx->session.irqs.tables[VFU_DEV_ERR_IRQ].eventfds[0] >= 0);
+    assert_true(eventfd_slot_get(&device->ctx->session.irqs.tables[VFU_DEV_ERR_IRQ].eventfds[0]) >=
+                0);
     close(fd);
 }
 
