@@ -2,6 +2,7 @@
 #include "device/dma.h"
 
 #include "device/context.h"
+#include "device/dirty_log.h"
 #include "device/errors.h"
 #include "ipc/fd.h"
 
@@ -72,11 +73,11 @@ static int inspect_file(const struct dma_request *request, struct dma_region *re
 }
 
 /* Whole pages are mapped, so the range may start somewhere within the first one. */
-static int map_region(struct dma_region *region, int fd)
+static int map_region(const struct dma_request *request, struct dma_region *region)
 {
     vfu_dma_info_t *info = &region->info;
     uint64_t mask = info->page_size - 1;
-    uint64_t delta = region->offset & mask;
+    uint64_t delta = request->offset & mask;
     uint64_t length;
     void *mapping;
 
@@ -84,7 +85,8 @@ static int map_region(struct dma_region *region, int fd)
         return -EINVAL;
     }
     length &= ~mask;
-    mapping = mmap(NULL, length, (int)info->prot, MAP_SHARED, fd, (off_t)(region->offset - delta));
+    mapping = mmap(NULL, length, (int)info->prot, MAP_SHARED, request->fd,
+                   (off_t)(request->offset - delta));
     if (mapping == MAP_FAILED) {
         return -errno;
     }
@@ -93,17 +95,16 @@ static int map_region(struct dma_region *region, int fd)
     return 0;
 }
 
-static struct dma_region *region_free(struct dma_region *region)
+static void region_free(struct dma *dma, struct dma_region *region)
 {
-    if (region == NULL) {
-        return NULL;
-    }
+    int fd = region->range.fd;
+
     if (region->info.mapping.iov_base != NULL) {
         munmap(region->info.mapping.iov_base, region->info.mapping.iov_len);
     }
-    fd_close(&region->fd);
-    free(region);
-    return NULL;
+    dirty_log_forget(dma, region);
+    dma_slab_give(&dma->slab, region);
+    fd_close(&fd);
 }
 
 /* The guest's memory is not ours to write to a core file. A kernel without it just would. */
@@ -115,37 +116,65 @@ static void keep_out_of_core(const struct vfu_ctx *ctx, const vfu_dma_info_t *in
 }
 
 /* A mapping keeps the file alive by itself; a descriptor is kept only where it is used. */
-static int provide_access(struct dma_request *request, struct dma_region *region)
+static int provide_access(struct dma_request *request, struct dma_region *region, int *fd)
 {
     if (request->fd < 0) {
         return 0;
     }
     if (request->map) {
-        return map_region(region, request->fd);
+        return map_region(request, region);
     }
-    region->fd = fd_take(&request->fd);
+    *fd = fd_take(&request->fd);
     return 0;
 }
 
-static int region_new(struct dma_request *request, struct dma_region **result)
+static void publish(const struct dma_request *request, struct dma_region *region, uint64_t handle,
+                    int fd)
 {
-    struct dma_region *region = calloc(1, sizeof(*region));
+    const struct dma_range range = {
+        .handle = handle,
+        .first = request->address,
+        .last = request->address + (request->size - 1),
+        .vaddr = region->info.vaddr,
+        .offset = request->offset,
+        .fd = fd,
+        .prot = request->prot,
+    };
+
+    dma_range_store(&region->range, &range);
+}
+
+static int region_new(struct dma *dma, struct dma_request *request, struct dma_region **result)
+{
+    uint64_t handle;
+    struct dma_region *region = dma_slab_take(&dma->slab, &handle);
+    int fd = -1;
     int err;
 
     if (region == NULL) {
         return -ENOMEM;
     }
-    region->fd = -1;
-    region->offset = request->offset;
-    region->info.iova.iov_base = (void *)(uintptr_t)request->address;
-    region->info.iova.iov_len = request->size;
-    region->info.prot = request->prot;
+    region->info = (vfu_dma_info_t){
+        .iova = { (void *)(uintptr_t)request->address, request->size },
+        .prot = request->prot,
+    };
+    region->has_file = false;
+    region->bitmap = NULL;
     err = inspect_file(request, region);
     if (err == 0) {
-        err = provide_access(request, region);
+        err = dirty_log_check_size(dma, region);
+    }
+    if (err == 0) {
+        err = provide_access(request, region, &fd);
     }
     if (err < 0) {
-        region_free(region);
+        dma_slab_give(&dma->slab, region);
+        return err;
+    }
+    publish(request, region, handle, fd);
+    err = dirty_log_watch(dma, region);
+    if (err < 0) {
+        region_free(dma, region);
         return err;
     }
     *result = region;
@@ -157,7 +186,7 @@ static bool is_repetition(const struct dma_request *request, const struct dma_re
 {
     struct stat status;
 
-    if (request->offset != region->offset || request->prot != region->info.prot ||
+    if (request->offset != region->range.offset || request->prot != region->info.prot ||
         (request->fd >= 0) != region->has_file) {
         return false;
     }
@@ -212,14 +241,14 @@ int dma_add(struct vfu_ctx *ctx, struct dma_request *request)
     }
     err = check_limits(ctx, request);
     if (err == 0) {
-        err = region_new(request, &region);
+        err = region_new(dma, request, &region);
     }
     if (err < 0) {
         return err;
     }
     err = dma_index_insert(&dma->index, region);
     if (err < 0) {
-        region_free(region);
+        region_free(dma, region);
         return err;
     }
     keep_out_of_core(ctx, &region->info);
@@ -230,29 +259,30 @@ int dma_add(struct vfu_ctx *ctx, struct dma_request *request)
     return 0;
 }
 
+struct dma_region *dma_find_exact(const struct dma *dma, uint64_t address, uint64_t size)
+{
+    struct dma_region *region = dma_index_find(&dma->index, address, address);
+
+    return region != NULL && dma_region_first(region) == address &&
+                   region->info.iova.iov_len == size
+               ? region
+               : NULL;
+}
+
 /* Until the program's callback returns, addresses in the region can still be looked up. */
-static void remove_region(struct vfu_ctx *ctx, struct dma_region *region)
+void dma_remove(struct vfu_ctx *ctx, struct dma_region *region, struct dirty_report *report)
 {
     struct dma *dma = &ctx->session.dma;
 
     if (dma->removed != NULL) {
         dma->removed(ctx, &region->info);
     }
+    if (report != NULL) {
+        dirty_log_collect(dma, report);
+    }
     dma_index_remove(&dma->index, region);
     dma->bytes -= region->has_file ? region->info.iova.iov_len : 0;
-    region_free(region);
-}
-
-int dma_remove(struct vfu_ctx *ctx, uint64_t address, uint64_t size)
-{
-    struct dma_region *region = dma_index_find(&ctx->session.dma.index, address, address);
-
-    if (region == NULL || dma_region_first(region) != address ||
-        region->info.iova.iov_len != size) {
-        return -ENOENT;
-    }
-    remove_region(ctx, region);
-    return 0;
+    region_free(dma, region);
 }
 
 void dma_remove_all(struct vfu_ctx *ctx)
@@ -260,11 +290,12 @@ void dma_remove_all(struct vfu_ctx *ctx)
     struct dma_region *region;
 
     while ((region = dma_index_find(&ctx->session.dma.index, 0, UINT64_MAX)) != NULL) {
-        remove_region(ctx, region);
+        dma_remove(ctx, region, NULL);
     }
 }
 
 void dma_fini(struct dma *dma)
 {
     dma_index_fini(&dma->index);
+    dma_slab_fini(&dma->slab);
 }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "device/dma_index.h"
+#include "device/dma_range.h"
+#include "device/dma_slab.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,13 +12,17 @@
 
 #include <vfio-user/libvfio-user.h>
 
+struct dirty_report;
+
 struct dma_region {
-    vfu_dma_info_t info; /* what the program sees; iova.iov_len is never 0 */
-    uint64_t offset;     /* in the file */
-    bool has_file;       /* a descriptor came with it, and was not withheld */
-    dev_t device;        /* of that file */
+    struct dma_range range; /* for all threads; its descriptor is owned */
+    uint32_t slot;          /* in the slab */
+    vfu_dma_info_t info;    /* what the program sees; iova.iov_len is never 0 */
+    bool has_file;          /* a descriptor came with it, and was not withheld */
+    dev_t device;           /* of that file */
     ino_t inode;
-    int fd; /* owned; -1 unless the client wants it accessed as a file */
+    struct dirty_bitmap *bitmap; /* owned; kept when logging ends */
+    struct dma_region *next_spare;
 };
 
 struct dma {
@@ -24,8 +30,11 @@ struct dma {
     size_t max_regions;
     vfu_dma_register_cb_t *added;
     vfu_dma_unregister_cb_t *removed;
-    struct dma_index index; /* owns the regions */
-    uint64_t bytes;         /* of all regions that have memory here */
+    struct dma_slab slab; /* owns the regions */
+    struct dma_index index;
+    uint64_t bytes;     /* of all regions that have memory here */
+    unsigned log_shift; /* dirty pages are logged: log2 of their size; 0: they are not */
+    size_t log_bytes;   /* that all dirty bitmaps take */
 };
 
 /* A range that a client wants to add. */
@@ -40,13 +49,13 @@ struct dma_request {
 
 static inline uint64_t dma_region_first(const struct dma_region *region)
 {
-    return (uintptr_t)region->info.iova.iov_base;
+    return DMA_LOAD(region->range.first);
 }
 
 /* The address of its last byte: a region may end at 2^64. */
 static inline uint64_t dma_region_last(const struct dma_region *region)
 {
-    return dma_region_first(region) + (region->info.iova.iov_len - 1);
+    return DMA_LOAD(region->range.last);
 }
 
 /*
@@ -55,8 +64,14 @@ static inline uint64_t dma_region_last(const struct dma_region *region)
  */
 int dma_add(struct vfu_ctx *ctx, struct dma_request *request);
 
-/* Removes the range that is exactly this one. Returns 0 or -ENOENT. */
-int dma_remove(struct vfu_ctx *ctx, uint64_t address, uint64_t size);
+/* The region that is exactly this one, or NULL. */
+struct dma_region *dma_find_exact(const struct dma *dma, uint64_t address, uint64_t size);
+
+/*
+ * Removes a region. Into @report, unless it is NULL, goes what was logged of it, also by the
+ * program's callback.
+ */
+void dma_remove(struct vfu_ctx *ctx, struct dma_region *region, struct dirty_report *report);
 
 /* Removes all of them, in ascending order. */
 void dma_remove_all(struct vfu_ctx *ctx);

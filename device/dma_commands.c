@@ -109,6 +109,7 @@ static int check_unmap(const struct vfio_user_dma_unmap *unmap)
 
 static int unmap_range(struct vfu_ctx *ctx, const struct vfio_user_dma_unmap *unmap)
 {
+    struct dma_region *region;
     int err = check_unmap(unmap);
 
     if (err < 0) {
@@ -118,7 +119,12 @@ static int unmap_range(struct vfu_ctx *ctx, const struct vfio_user_dma_unmap *un
         dma_remove_all(ctx);
         return 0;
     }
-    return dma_remove(ctx, unmap->addr, unmap->size);
+    region = dma_find_exact(&ctx->session.dma, unmap->addr, unmap->size);
+    if (region == NULL) {
+        return -ENOENT;
+    }
+    dma_remove(ctx, region, NULL);
+    return 0;
 }
 
 int dma_handle_unmap(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)

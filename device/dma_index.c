@@ -5,99 +5,350 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define MIN_CAPACITY 16
+#define LEAF_MAX 256u
+#define DIRECTORY_MIN 16u
+
+struct dma_entry {
+    uint64_t last; /* address of the region's last byte */
+    struct dma_region *region;
+};
+
+struct dma_leaf {
+    size_t count;
+    struct dma_leaf *next_spare;
+    struct dma_entry entries[LEAF_MAX];
+};
+
+struct dma_directory {
+    struct dma_directory *outgrown; /* the one before */
+    size_t capacity;
+    struct dma_slot {
+        uint64_t last; /* of the leaf's last region */
+        struct dma_leaf *leaf;
+    } slots[];
+};
 
 void dma_index_fini(struct dma_index *index)
 {
-    free(index->entries);
+    while (index->leaves > 0) {
+        free(index->directory->slots[--index->leaves].leaf);
+    }
+    while (index->spare != NULL) {
+        struct dma_leaf *next = index->spare->next_spare;
+
+        free(index->spare);
+        index->spare = next;
+    }
+    while (index->directory != NULL) {
+        struct dma_directory *outgrown = index->directory->outgrown;
+
+        free(index->directory);
+        index->directory = outgrown;
+    }
     *index = (struct dma_index){ 0 };
 }
 
-static struct dma_region **begin(const struct dma_index *index)
+/* --- looking up: by any thread, so of what may change meanwhile --- */
+
+/* The number of leaves that end before @address. */
+static size_t leaves_before(const struct dma_directory *directory, size_t count, uint64_t address)
 {
-    return index->entries + index->first;
-}
+    size_t base = 0;
 
-/* The number of regions that end before @address. */
-static size_t count_before(const struct dma_index *index, uint64_t address)
-{
-    size_t low = 0;
-    size_t high = index->count;
+    while (count > 0) {
+        size_t half = count / 2;
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (dma_region_last(begin(index)[middle]) < address) {
-            low = middle + 1;
+        if (DMA_LOAD(directory->slots[base + half].last) < address) {
+            base += half + 1;
+            count -= half + 1;
         } else {
-            high = middle;
+            count = half;
         }
     }
-    return low;
+    return base;
+}
+
+static size_t entries_before(const struct dma_leaf *leaf, size_t count, uint64_t address)
+{
+    size_t base = 0;
+
+    while (count > 0) {
+        size_t half = count / 2;
+
+        if (DMA_LOAD(leaf->entries[base + half].last) < address) {
+            base += half + 1;
+            count -= half + 1;
+        } else {
+            count = half;
+        }
+    }
+    return base;
+}
+
+/*
+ * The first region that does not end before @address; NULL if there is none. While the index is
+ * being changed it may be a wrong one, but never anything else.
+ */
+static struct dma_region *region_at(const struct dma_index *index, uint64_t address)
+{
+    /* The number first: a directory that is seen with it has room for as many. */
+    size_t leaves = DMA_LOAD(index->leaves);
+    const struct dma_directory *directory = DMA_LOAD(index->directory);
+    const struct dma_leaf *leaf;
+    size_t position;
+    size_t count;
+
+    position = leaves > 0 ? leaves_before(directory, leaves, address) : 0;
+    if (position == leaves) {
+        return NULL;
+    }
+    leaf = DMA_LOAD(directory->slots[position].leaf);
+    count = DMA_LOAD(leaf->count);
+    position = entries_before(leaf, count, address);
+    return position < count ? DMA_LOAD(leaf->entries[position].region) : NULL;
 }
 
 struct dma_region *dma_index_find(const struct dma_index *index, uint64_t first, uint64_t last)
 {
-    size_t position = count_before(index, first);
-    struct dma_region *region;
+    struct dma_region *region = region_at(index, first);
 
-    if (position == index->count) {
-        return NULL;
-    }
-    region = begin(index)[position];
-    return dma_region_first(region) <= last ? region : NULL;
+    return region != NULL && dma_region_first(region) <= last ? region : NULL;
 }
 
-/* Makes room for one more at the end. */
+bool dma_index_look_up(const struct dma_index *index, uint64_t address, struct dma_range *range)
+{
+    uint64_t sequence;
+    bool found;
+
+    do {
+        const struct dma_region *region;
+
+        sequence = DMA_LOAD(index->sequence) & ~1ull;
+        region = region_at(index, address);
+        found = region != NULL;
+        if (found) {
+            dma_range_load(&region->range, range);
+            found = range->first <= address;
+        }
+        /* No load above can be later than this one: each of them acquires. */
+    } while (__atomic_load_n(&index->sequence, __ATOMIC_RELAXED) != sequence);
+    return found;
+}
+
+/* --- changing: by the context's thread --- */
+
+static void begin_change(struct dma_index *index)
+{
+    /* The stores that follow release this one. */
+    __atomic_store_n(&index->sequence, index->sequence + 1, __ATOMIC_RELAXED);
+}
+
+static void end_change(struct dma_index *index)
+{
+    DMA_STORE(index->sequence, index->sequence + 1);
+}
+
+static void set_entry(struct dma_leaf *leaf, size_t position, const struct dma_entry *entry)
+{
+    DMA_STORE(leaf->entries[position].last, entry->last);
+    DMA_STORE(leaf->entries[position].region, entry->region);
+}
+
+static void set_slot(struct dma_directory *directory, size_t position, const struct dma_slot *slot)
+{
+    /* Whoever sees the leaf in use sees a leaf. */
+    DMA_STORE(directory->slots[position].leaf, slot->leaf);
+    DMA_STORE(directory->slots[position].last, slot->last);
+}
+
+/* The leaf's last region is another one. */
+static void update_slot(struct dma_index *index, size_t position)
+{
+    struct dma_slot *slot = &index->directory->slots[position];
+
+    DMA_STORE(slot->last, slot->leaf->entries[slot->leaf->count - 1].last);
+}
+
+static void insert_entry(struct dma_leaf *leaf, size_t position, const struct dma_entry *entry)
+{
+    for (size_t i = leaf->count; i > position; i--) {
+        set_entry(leaf, i, &leaf->entries[i - 1]);
+    }
+    set_entry(leaf, position, entry);
+    DMA_STORE(leaf->count, leaf->count + 1);
+}
+
+static void remove_entry(struct dma_leaf *leaf, size_t position)
+{
+    for (size_t i = position + 1; i < leaf->count; i++) {
+        set_entry(leaf, i - 1, &leaf->entries[i]);
+    }
+    DMA_STORE(leaf->count, leaf->count - 1);
+}
+
+/* Moves the entries from @position on to the end of @to. */
+static void move_entries(struct dma_leaf *from, size_t position, struct dma_leaf *to)
+{
+    size_t count = to->count;
+
+    for (size_t i = position; i < from->count; i++) {
+        set_entry(to, count++, &from->entries[i]);
+    }
+    DMA_STORE(to->count, count);
+    DMA_STORE(from->count, position);
+}
+
+static void insert_leaf(struct dma_index *index, size_t position, struct dma_leaf *leaf)
+{
+    struct dma_directory *directory = index->directory;
+    const struct dma_slot slot = { .leaf = leaf };
+
+    for (size_t i = index->leaves; i > position; i--) {
+        set_slot(directory, i, &directory->slots[i - 1]);
+    }
+    set_slot(directory, position, &slot);
+    DMA_STORE(index->leaves, index->leaves + 1);
+}
+
+/* The leaf is empty. */
+static void remove_leaf(struct dma_index *index, size_t position)
+{
+    struct dma_directory *directory = index->directory;
+    struct dma_leaf *leaf = directory->slots[position].leaf;
+
+    for (size_t i = position + 1; i < index->leaves; i++) {
+        set_slot(directory, i - 1, &directory->slots[i]);
+    }
+    DMA_STORE(index->leaves, index->leaves - 1);
+    leaf->next_spare = index->spare;
+    index->spare = leaf;
+}
+
+/* Makes room for one more leaf, and that leaf. Returns 0 or -ENOMEM. */
 static int reserve(struct dma_index *index)
 {
-    size_t capacity = index->capacity > 0 ? index->capacity * 2 : MIN_CAPACITY;
-    struct dma_region **entries;
+    struct dma_directory *old = index->directory;
+    size_t capacity = old != NULL ? old->capacity * 2 : DIRECTORY_MIN;
+    struct dma_directory *directory;
 
-    if (index->first + index->count < index->capacity) {
-        return 0;
+    if (index->spare == NULL) {
+        index->spare = calloc(1, sizeof(*index->spare));
     }
-    if (index->first > index->capacity / 2) {
-        memmove(index->entries, begin(index), index->count * sizeof(*index->entries));
-        index->first = 0;
-        return 0;
-    }
-    entries = reallocarray(index->entries, capacity, sizeof(*entries));
-    if (entries == NULL) {
+    if (index->spare == NULL) {
         return -ENOMEM;
     }
-    index->entries = entries;
-    index->capacity = capacity;
+    if (old != NULL && index->leaves < old->capacity) {
+        return 0;
+    }
+    directory = calloc(1, sizeof(*directory) + capacity * sizeof(directory->slots[0]));
+    if (directory == NULL) {
+        return -ENOMEM;
+    }
+    directory->outgrown = old;
+    directory->capacity = capacity;
+    for (size_t i = 0; i < index->leaves; i++) {
+        directory->slots[i] = old->slots[i];
+    }
+    DMA_STORE(index->directory, directory);
     return 0;
+}
+
+static struct dma_leaf *take_spare(struct dma_index *index)
+{
+    struct dma_leaf *leaf = index->spare;
+
+    index->spare = leaf->next_spare;
+    DMA_STORE(leaf->count, 0);
+    return leaf;
+}
+
+/*
+ * Makes the full leaf at @position two. What arrives in ascending order leaves full leaves behind;
+ * else each gets a half.
+ */
+static void split_leaf(struct dma_index *index, size_t position, bool ascending)
+{
+    struct dma_leaf *full = index->directory->slots[position].leaf;
+    struct dma_leaf *leaf = take_spare(index);
+
+    move_entries(full, ascending ? LEAF_MAX - 1 : LEAF_MAX / 2, leaf);
+    insert_leaf(index, position + 1, leaf);
+    update_slot(index, position);
+    update_slot(index, position + 1);
+}
+
+static void insert(struct dma_index *index, const struct dma_entry *entry, uint64_t first)
+{
+    const struct dma_slot *slots = index->directory->slots;
+    size_t position = leaves_before(index->directory, index->leaves, first);
+    bool at_end = position == index->leaves;
+
+    if (index->leaves == 0) {
+        insert_leaf(index, 0, take_spare(index));
+    }
+    if (position == index->leaves) {
+        position--;
+    }
+    if (slots[position].leaf->count == LEAF_MAX) {
+        split_leaf(index, position, at_end);
+        position += first > slots[position].last;
+    }
+    insert_entry(slots[position].leaf,
+                 entries_before(slots[position].leaf, slots[position].leaf->count, first), entry);
+    update_slot(index, position);
 }
 
 int dma_index_insert(struct dma_index *index, struct dma_region *region)
 {
+    const struct dma_entry entry = { .last = dma_region_last(region), .region = region };
     int err = reserve(index);
-    size_t position;
 
     if (err < 0) {
         return err;
     }
-    position = count_before(index, dma_region_first(region));
-    memmove(begin(index) + position + 1, begin(index) + position,
-            (index->count - position) * sizeof(*index->entries));
-    begin(index)[position] = region;
+    begin_change(index);
+    insert(index, &entry, dma_region_first(region));
     index->count++;
+    end_change(index);
     return 0;
+}
+
+/* Makes the leaf at @position one with the next, if they are half of one together. */
+static void merge_leaves(struct dma_index *index, size_t position)
+{
+    struct dma_leaf *leaf;
+    struct dma_leaf *next;
+
+    if (position + 1 >= index->leaves) {
+        return;
+    }
+    leaf = index->directory->slots[position].leaf;
+    next = index->directory->slots[position + 1].leaf;
+    if (leaf->count + next->count <= LEAF_MAX / 2) {
+        move_entries(next, 0, leaf);
+        remove_leaf(index, position + 1);
+        update_slot(index, position);
+    }
 }
 
 void dma_index_remove(struct dma_index *index, const struct dma_region *region)
 {
-    size_t position = count_before(index, dma_region_first(region));
+    uint64_t first = dma_region_first(region);
+    size_t position = leaves_before(index->directory, index->leaves, first);
+    struct dma_leaf *leaf = index->directory->slots[position].leaf;
 
-    index->count--;
-    if (position == 0) {
-        index->first++;
-        return;
+    begin_change(index);
+    remove_entry(leaf, entries_before(leaf, leaf->count, first));
+    if (leaf->count == 0) {
+        remove_leaf(index, position);
+    } else {
+        update_slot(index, position);
+        merge_leaves(index, position);
     }
-    memmove(begin(index) + position, begin(index) + position + 1,
-            (index->count - position) * sizeof(*index->entries));
+    if (position > 0) {
+        merge_leaves(index, position - 1);
+    }
+    index->count--;
+    end_change(index);
 }

@@ -1,23 +1,36 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The DMA regions of a client by guest address. Regions never overlap; the index does not own
- * them. Sorted array: lookups are O(log n), and taking them out in ascending order is O(1) each.
+ * The DMA regions of a client by guest address. Regions never overlap; the index does not own them.
+ *
+ * Ascending regions in leaves of bounded size, and a sorted directory of the leaves: a look-up is
+ * two short binary searches, a change moves at most one leaf and one directory.
+ *
+ * One thread changes the index: the context's. Any thread may look up at any time, without a lock
+ * and without writing anything: a change makes the sequence odd while it lasts, and whoever looked
+ * up meanwhile does so again. Memory that was once part of the index therefore stays until
+ * dma_index_fini(): leaves are used again, and the directories that were outgrown add up to less
+ * than the present one.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct dma_region;
+struct dma_range;
+struct dma_leaf;
+struct dma_directory;
 
 struct dma_index {
-    struct dma_region **entries;
-    size_t first; /* entries before this one are free */
-    size_t count;
-    size_t capacity;
+    uint64_t sequence; /* odd: being changed */
+    size_t count;      /* of regions */
+    size_t leaves;     /* in use */
+    struct dma_directory *directory;
+    struct dma_leaf *spare;
 };
 
-/* An index is empty when it is all zero. */
+/* An index is empty when it is all zero. Nobody looks up any more. */
 void dma_index_fini(struct dma_index *index);
 
 /* @region overlaps none. Returns 0 or -ENOMEM. */
@@ -26,8 +39,14 @@ int dma_index_insert(struct dma_index *index, struct dma_region *region);
 /* @region is in the index. */
 void dma_index_remove(struct dma_index *index, const struct dma_region *region);
 
-/* The lowest region with bytes in @first..@last, both included; NULL if there is none. */
+/*
+ * For the context's thread: the lowest region with bytes in @first..@last, both included; NULL if
+ * there is none.
+ */
 struct dma_region *dma_index_find(const struct dma_index *index, uint64_t first, uint64_t last);
+
+/* For any thread: copies what is known of the region that has @address. False if none has. */
+bool dma_index_look_up(const struct dma_index *index, uint64_t address, struct dma_range *range);
 
 static inline size_t dma_index_count(const struct dma_index *index)
 {

@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # run.sh: installs what is missing, builds, and runs every test: in a plain build all suites; under
-# AddressSanitizer and UBSan unit, protocol and fuzz tests again; the fuzzers for some seconds. The
-# last line counts them. Arguments are names of suites to run alone: tests/run.sh unit protocol.
+# AddressSanitizer and UBSan unit, protocol and fuzz tests again; under ThreadSanitizer those with
+# threads; the fuzzers for some seconds. The last line counts them. Arguments are names of suites to
+# run alone: tests/run.sh unit protocol.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 sources=$PWD
 build=${BUILD:-$sources/build}
 sanitized=$build-asan
+threaded=$build-tsan
 fuzzing=$build-fuzz
 passed=0
 failed=0
@@ -59,6 +61,8 @@ else
     run "$build" unit fuzz protocol broker escape e2e
     configure "$sanitized" -Db_sanitize=address,undefined -Dbuildtype=debug
     run "$sanitized" unit fuzz protocol
+    configure "$threaded" -Db_sanitize=thread -Dbuildtype=debugoptimized
+    run "$threaded" threads
     CC=clang-14 configure "$fuzzing" -Dfuzzers=true -Db_sanitize=address,undefined
     run "$fuzzing" fuzz
 fi

@@ -32,7 +32,8 @@
  * client gets that errno (EINVAL if it is 0).
  *
  * Threads: a context belongs to one thread at a time; different contexts are independent.
- * vfu_get_private() and vfu_log() may be called from any thread.
+ * vfu_get_private() and vfu_log() may be called from any thread; so may, within the limits that
+ * "Guest memory" below gives, the functions for guest memory and vfu_irq_trigger().
  *
  * Units are bytes unless something else is said. Addresses and sizes are host integers; the
  * contents of config space and of registers are little-endian.
@@ -414,8 +415,97 @@ static inline int vfu_setup_device_dma_3_(vfu_ctx_t *vfu_ctx, vfu_dma_register_c
                                vfu_setup_device_dma, 0)                                            \
     (__VA_ARGS__)
 
-/* Flag of the functions that copy from and to guest memory. */
+/*
+ * Guest memory is used by way of entries: a range of guest addresses is translated into one entry
+ * per region that it touches, and an entry is used as often as one likes until its region goes. The
+ * contents of an entry are the library's; an array of them has dma_sg_size() bytes for each. What
+ * is all zero is no entry.
+ *
+ * Threads. These functions, vfu_addr_to_sgl() to vfu_sgl_write(), and vfu_irq_trigger() may be
+ * called by any thread of the program, also while the context's thread is in vfu_run_ctx(),
+ * vfu_device_quiesced() or vfu_attach_ctx(). They take no lock and allocate nothing. Exactly:
+ *
+ *   - Not while the device is quiesced, except in callbacks: a quiesce callback that returns 0, and
+ *     a vfu_device_quiesced(ctx, 0), say that no other thread is in one of them or will be.
+ *   - vfu_addr_to_sgl() and vfu_sg_is_mappable() are safe even so, and in programs without quiesce
+ *     callback: a region that a client adds or removes at the same time is found or not, all
+ *     others are found.
+ *   - When the unregister callback of a region returns, no thread may be using one of its entries
+ *     in any of the other functions, or memory that vfu_sgl_get() gave. A program whose threads
+ *     do that has a quiesce callback, or waits for them in its unregister callback. An entry whose
+ *     region has gone is recognised later: EINVAL, whatever has taken the region's place.
+ *   - vfu_irq_trigger() is safe at any time but within vfu_destroy_ctx() and functions that
+ *     describe the device. A write to an eventfd may happen after the client took it back.
+ *   - Copying through messages takes its turn: see vfu_sgl_read().
+ *
+ * The memory is the client's too, who can change it at any time: read a value once, then check it.
+ */
+
+/* dma_sg_size - bytes of one entry */
+size_t dma_sg_size(void);
+
+/*
+ * vfu_addr_to_sgl - translates guest addresses @dma_addr to @dma_addr + @len - 1
+ * @sgl: room for @max_nr_sgs entries
+ * @prot: with PROT_WRITE the entries are for writing, and the client must allow that. Whether it
+ *        allows reading is not looked at here.
+ *
+ * Returns how many entries there are, in ascending order (0 if @len is 0); or
+ *   -1  errno ENOENT: some of the addresses are not in any region
+ *       errno EACCES: the client does not allow writing to one of the regions
+ *       errno EINVAL: vfu_setup_device_dma() was not called
+ *   -n - 1  @max_nr_sgs is too small, n entries are needed. errno is 0, the entries that there is
+ *       room for are filled in.
+ */
+int vfu_addr_to_sgl(vfu_ctx_t *vfu_ctx, vfu_dma_addr_t dma_addr, size_t len, dma_sg_t *sgl,
+                    size_t max_nr_sgs, int prot);
+
+/*
+ * vfu_sgl_get - tells where the memory of @cnt entries is
+ * @iov: filled in, one for each entry; pointers are valid until the region's unregister callback
+ *       returns
+ * @flags: 0
+ *
+ * Returns 0, or -1 with errno; entries before the one at fault are filled in:
+ *   EINVAL  @cnt is 0, @flags is not, an entry is invalid or its region has gone; or the program
+ *           has no unregister callback, and could not know when to forget the pointers
+ *   EFAULT  memory that is not mapped (no descriptor came with it, it is to be accessed as a file),
+ *           or not for what the entry is meant: the client allows no access
+ */
+int vfu_sgl_get(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt, int flags);
+
+/*
+ * vfu_sgl_put, vfu_sgl_mark_dirty - the memory of the entries that are for writing has been written
+ *
+ * Both do the same: tell the log of dirty pages, if the client has one kept. Call one of them after
+ * the last write, before the guest learns of it; more often does no harm. Nothing else has to be
+ * undone for vfu_sgl_get(). @iov is not used. Invalid entries are ignored.
+ */
+void vfu_sgl_put(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt);
+void vfu_sgl_mark_dirty(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t cnt);
+
+/* Flag of the functions that copy: memory that is here is accessed here. */
 #define VFU_SGL_DIRECT_ACCESS 1
+
+/*
+ * vfu_sgl_read, vfu_sgl_write - copies all of one entry from or to guest memory
+ * @sg_cnt: 1
+ * @data: as many bytes as the entry has
+ * @flags: VFU_SGL_DIRECT_ACCESS: copy here what can be; what vfu_sgl_write() writes so is told to
+ *         the log of dirty pages. Else, and for memory that is not here, the client is asked to
+ *         read or write, which it logs itself.
+ *
+ * Returns 0, or -1 with errno; some of the data may have been copied then:
+ *   EINVAL   unknown flags, an entry that is invalid or whose region has gone
+ *   ENOTSUP  @sg_cnt is not 1
+ *   EPERM    the entry is not for writing, or the client does not allow the access
+ *   EIO      the memory's file has an error, or ended
+ */
+int vfu_sgl_read(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t sg_cnt, void *data, int flags);
+int vfu_sgl_write(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t sg_cnt, void *data, int flags);
+
+/* vfu_sg_is_mappable - whether vfu_sgl_get() works for this entry; false for an invalid one */
+bool vfu_sg_is_mappable(vfu_ctx_t *vfu_ctx, dma_sg_t *sg);
 
 /* ---- PCI -------------------------------------------------------------------------------- */
 

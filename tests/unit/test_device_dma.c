@@ -31,8 +31,8 @@
 
 static void set_range(struct dma_region *region, uint64_t address, uint64_t size)
 {
-    region->info.iova.iov_base = (void *)(uintptr_t)address;
-    region->info.iova.iov_len = size;
+    region->range.first = address;
+    region->range.last = address + (size - 1);
 }
 
 static void test_index_empty_finds_nothing(void **state)
@@ -109,7 +109,67 @@ static void test_index_agrees_with_a_plain_table(void **state)
     dma_index_fini(&index);
 }
 
-/* A queue must not make the array grow without end. */
+/* Far more than a leaf and a directory have room for at first, in and out in several orders. */
+static void test_index_of_many_regions(void **state)
+{
+    enum {
+        COUNT = 30000,
+        STEP = 7919, /* prime to COUNT */
+    };
+    static struct dma_region regions[COUNT];
+    const unsigned steps[] = { 1, COUNT - 1, STEP };
+    struct dma_index index = { 0 };
+
+    for (unsigned i = 0; i < COUNT; i++) {
+        set_range(&regions[i], i * 2 * PAGE, PAGE);
+    }
+    for (unsigned in = 0; in < 3; in++) {
+        for (unsigned out = 0; out < 3; out++) {
+            for (unsigned n = 0, i = 0; n < COUNT; n++, i = (i + steps[in]) % COUNT) {
+                assert_int_equal(dma_index_insert(&index, &regions[i]), 0);
+            }
+            for (unsigned i = 0; i < COUNT; i++) {
+                struct dma_range range;
+
+                assert_true(dma_index_look_up(&index, i * 2 * PAGE + 7, &range));
+                assert_int_equal(range.first, i * 2 * PAGE);
+                assert_false(dma_index_look_up(&index, i * 2 * PAGE + PAGE, &range));
+            }
+            for (unsigned n = 0, i = 0; n < COUNT; n++, i = (i + steps[out]) % COUNT) {
+                assert_ptr_equal(dma_index_find(&index, i * 2 * PAGE, i * 2 * PAGE), &regions[i]);
+                dma_index_remove(&index, &regions[i]);
+                assert_null(dma_index_find(&index, i * 2 * PAGE, i * 2 * PAGE));
+            }
+            assert_int_equal(dma_index_count(&index), 0);
+            assert_int_equal(index.leaves, 0);
+        }
+    }
+    dma_index_fini(&index);
+}
+
+/* Whatever a client removes, few regions take little memory. */
+static void test_index_gives_room_back(void **state)
+{
+    static struct dma_region regions[20000];
+    struct dma_index index = { 0 };
+
+    for (unsigned i = 0; i < 20000; i++) {
+        set_range(&regions[i], i * PAGE, PAGE);
+        assert_int_equal(dma_index_insert(&index, &regions[i]), 0);
+    }
+    for (unsigned i = 0; i < 20000; i++) {
+        if (i % 100 != 0) {
+            dma_index_remove(&index, &regions[i]);
+        }
+    }
+    assert_true(index.leaves <= 4);
+    for (unsigned i = 0; i < 20000; i += 100) {
+        assert_ptr_equal(dma_index_find(&index, i * PAGE, i * PAGE), &regions[i]);
+    }
+    dma_index_fini(&index);
+}
+
+/* A queue must not make the index grow without end. */
 static void test_index_first_in_first_out_stays_small(void **state)
 {
     static struct dma_region regions[20000];
@@ -122,7 +182,7 @@ static void test_index_first_in_first_out_stays_small(void **state)
             dma_index_remove(&index, &regions[i - 10]);
         }
     }
-    assert_true(index.capacity <= 64);
+    assert_true(index.leaves <= 2);
     dma_index_fini(&index);
 }
 
@@ -530,6 +590,8 @@ int main(void)
         PLAIN(test_index_finds_the_lowest_that_intersects),
         PLAIN(test_index_region_up_to_the_last_address),
         PLAIN(test_index_agrees_with_a_plain_table),
+        PLAIN(test_index_of_many_regions),
+        PLAIN(test_index_gives_room_back),
         PLAIN(test_index_first_in_first_out_stays_small),
         DMA(test_map_gives_the_program_the_memory),
         DMA(test_map_keeps_no_descriptor),

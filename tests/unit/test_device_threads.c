@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device whose own threads use guest memory and raise interrupts, while its client changes both
+ * and comes and goes. What the threads find can be checked; what they must not do to each other is
+ * for ThreadSanitizer to tell, under which tests/run.sh runs this test too.
+ */
+#include "tests/unit/test_device_helper.h"
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PAGE 4096ull
+#define RW (VFIO_USER_F_DMA_REGION_READ | VFIO_USER_F_DMA_REGION_WRITE)
+#define THREADS 3
+#define VECTORS 4
+#define ROUNDS 300
+#define REGIONS 600 /* that come and go */
+
+/* Stays for as long as a client does. */
+#define HOME (REGIONS * 2 * PAGE)
+#define HOME_SIZE (16 * PAGE)
+
+static struct {
+    vfu_ctx_t *ctx;
+    pthread_t threads[THREADS];
+    bool stop;
+    unsigned long turns[THREADS];
+    /* The device's own rule, for memory that it uses: as the header says. */
+    pthread_rwlock_t home_lock;
+    bool home_usable;
+} shared;
+
+static void on_added(vfu_ctx_t *ctx, vfu_dma_info_t *info)
+{
+    if ((uintptr_t)info->iova.iov_base == HOME) {
+        pthread_rwlock_wrlock(&shared.home_lock);
+        shared.home_usable = true;
+        pthread_rwlock_unlock(&shared.home_lock);
+    }
+}
+
+static void on_removed(vfu_ctx_t *ctx, vfu_dma_info_t *info)
+{
+    if ((uintptr_t)info->iova.iov_base == HOME) {
+        pthread_rwlock_wrlock(&shared.home_lock);
+        shared.home_usable = false;
+        pthread_rwlock_unlock(&shared.home_lock);
+    }
+}
+
+/* cmocka's own failures jump, which only its thread can do. */
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            print_error("%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);          \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static dma_sg_t *entry_new(void)
+{
+    dma_sg_t *sg = calloc(1, dma_sg_size());
+
+    CHECK(sg != NULL);
+    return sg;
+}
+
+/* Looks for a region that may or may not be there. */
+static void look_up(dma_sg_t *sg, unsigned region)
+{
+    vfu_dma_addr_t address = (vfu_dma_addr_t)(uintptr_t)(region * 2 * PAGE + 8);
+    int n = vfu_addr_to_sgl(shared.ctx, address, 8, sg, 1, PROT_WRITE);
+
+    CHECK(n == 1 || (n == -1 && errno == ENOENT));
+    if (n == 1) {
+        uint64_t words[5];
+
+        memcpy(words, sg, sizeof(words));
+        CHECK(words[0] == region * 2 * PAGE && words[2] == 8 && words[3] == 8);
+        CHECK(!vfu_sg_is_mappable(shared.ctx, sg)); /* no descriptor */
+    }
+}
+
+/* Uses memory, when the device knows that it is there. */
+static void use_home(dma_sg_t *sg, unsigned turn)
+{
+    uint64_t place = HOME + turn * 64 % HOME_SIZE;
+    struct iovec iov;
+    char byte = 1;
+
+    pthread_rwlock_rdlock(&shared.home_lock);
+    if (shared.home_usable) {
+        CHECK(vfu_addr_to_sgl(shared.ctx, (vfu_dma_addr_t)(uintptr_t)place, 1, sg, 1, PROT_WRITE) ==
+              1);
+        CHECK(vfu_sgl_get(shared.ctx, sg, &iov, 1, 0) == 0);
+        __atomic_store_n((char *)iov.iov_base, byte, __ATOMIC_RELAXED);
+        vfu_sgl_put(shared.ctx, sg, &iov, 1);
+    }
+    pthread_rwlock_unlock(&shared.home_lock);
+}
+
+static void *run_thread(void *arg)
+{
+    unsigned number = (unsigned)(uintptr_t)arg;
+    dma_sg_t *sg = entry_new();
+
+    for (unsigned turn = number; !__atomic_load_n(&shared.stop, __ATOMIC_RELAXED); turn++) {
+        look_up(sg, turn * 31 % REGIONS);
+        use_home(sg, turn);
+        CHECK(vfu_irq_trigger(shared.ctx, turn % VECTORS) == 0 || errno == ENOENT);
+        __atomic_fetch_add(&shared.turns[number], 1, __ATOMIC_RELAXED);
+    }
+    free(sg);
+    return NULL;
+}
+
+static int setup(void **state)
+{
+    struct device *device;
+
+    device_setup_created(state);
+    device = *state;
+    memset(&shared, 0, sizeof(shared));
+    shared.ctx = device->ctx;
+    assert_int_equal(pthread_rwlock_init(&shared.home_lock, NULL), 0);
+    assert_int_equal(vfu_setup_device_dma(device->ctx, REGIONS + 1, on_added, on_removed), 0);
+    assert_int_equal(vfu_setup_device_nr_irqs(device->ctx, VFU_DEV_MSI_IRQ, VECTORS), 0);
+    assert_int_equal(vfu_setup_device_nr_irqs(device->ctx, VFU_DEV_MSIX_IRQ, VECTORS), 0);
+    device_attach(device);
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&shared.threads[i], NULL, run_thread, (void *)i), 0);
+    }
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    __atomic_store_n(&shared.stop, true, __ATOMIC_RELAXED);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(shared.threads[i], NULL);
+    }
+    pthread_rwlock_destroy(&shared.home_lock);
+    return device_teardown(state);
+}
+
+static void map(struct device *device, uint64_t address, uint64_t size, int fd)
+{
+    const struct vfio_user_dma_map request = {
+        .argsz = 32,
+        .flags = RW,
+        .addr = address,
+        .size = size,
+    };
+
+    assert_int_equal(
+        device_request(device, VFIO_USER_DMA_MAP, &request, sizeof(request), &fd, fd >= 0), 0);
+}
+
+static void unmap(struct device *device, uint64_t address, uint64_t size)
+{
+    const struct vfio_user_dma_unmap request = { .argsz = 24, .addr = address, .size = size };
+
+    assert_int_equal(
+        device_request(device, VFIO_USER_DMA_UNMAP, &request, sizeof(request), NULL, 0), 0);
+}
+
+static void set_irqs(struct device *device, uint32_t type, uint32_t start, const int *fds,
+                     uint32_t count)
+{
+    const struct vfio_irq_set request = {
+        .argsz = 20,
+        .flags = VFIO_IRQ_SET_ACTION_TRIGGER |
+                 (count > 0 ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE),
+        .index = type,
+        .start = start,
+        .count = count,
+    };
+
+    assert_int_equal(device_request(device, VFIO_USER_DEVICE_SET_IRQS, &request, 20, fds, count),
+                     0);
+}
+
+/* Waits until every thread has had some turns since the last time. */
+static void let_threads_work(void)
+{
+    for (int i = 0; i < THREADS; i++) {
+        unsigned long since = __atomic_load_n(&shared.turns[i], __ATOMIC_RELAXED);
+
+        while (__atomic_load_n(&shared.turns[i], __ATOMIC_RELAXED) < since + 10) {
+            sched_yield();
+        }
+    }
+}
+
+static void reconnect(struct device *device)
+{
+    close(device->client);
+    device->client = -1;
+    assert_int_equal(vfu_run_ctx(device->ctx), -1);
+    assert_int_equal(errno, ENOTCONN);
+    device_attach(device);
+}
+
+/* Lookups while the regions change that they look for. */
+static void test_regions_come_and_go(void **state)
+{
+    struct device *device = *state;
+
+    for (unsigned round = 0; round < ROUNDS / 60; round++) {
+        for (unsigned i = 0; i < REGIONS; i++) {
+            map(device, i * 7 % REGIONS * 2 * PAGE, PAGE, -1);
+        }
+        let_threads_work();
+        for (unsigned i = 0; i < REGIONS; i++) {
+            unmap(device, i * 11 % REGIONS * 2 * PAGE, PAGE);
+        }
+        let_threads_work();
+    }
+}
+
+/* Memory in use while others come and go, and sessions end. */
+static void test_sessions_end(void **state)
+{
+    struct device *device = *state;
+    int fd = device_memory(HOME_SIZE);
+
+    for (unsigned round = 0; round < ROUNDS / 3; round++) {
+        map(device, HOME, HOME_SIZE, fd);
+        map(device, round % REGIONS * 2 * PAGE, PAGE, -1);
+        if (round % 10 == 0) {
+            let_threads_work();
+        }
+        if (round % 2 == 0) {
+            unmap(device, HOME, HOME_SIZE);
+        }
+        reconnect(device);
+    }
+    close(fd);
+}
+
+/* The number of an eventfd that was taken away is given to something else at once. */
+static void test_interrupts_change(void **state)
+{
+    struct device *device = *state;
+    char byte;
+
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint32_t type = round & 1 ? VFU_DEV_MSI_IRQ : VFU_DEV_MSIX_IRQ;
+        int fds[VECTORS];
+        int sockets[2];
+
+        for (int i = 0; i < VECTORS; i++) {
+            fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+            assert_true(fds[i] >= 0);
+        }
+        set_irqs(device, type, 0, fds, VECTORS);
+        set_irqs(device, type, 1, fds, 2);
+        if (round % 30 == 0) {
+            let_threads_work();
+        }
+        set_irqs(device, type, 0, NULL, 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+        sched_yield();
+        assert_int_equal(recv(sockets[0], &byte, 1, MSG_DONTWAIT), -1);
+        assert_int_equal(recv(sockets[1], &byte, 1, MSG_DONTWAIT), -1);
+        close(sockets[0]);
+        close(sockets[1]);
+        for (int i = 0; i < VECTORS; i++) {
+            close(fds[i]);
+        }
+    }
+}
+
+#define THREADED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        THREADED(test_regions_come_and_go),
+        THREADED(test_sessions_end),
+        THREADED(test_interrupts_change),
+    };
+
+    return cmocka_run_group_tests_name("device_threads", tests, NULL, NULL);
+}
