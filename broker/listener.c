@@ -84,7 +84,7 @@ int listener_bind(struct listener *listener, const char *path, mode_t mode, gid_
     }
     result = bind_and_listen(listener, &address, path, mode, group, error, error_size);
     if (result < 0) {
-        listener_close(listener);
+        listener_remove(listener);
     }
     return result;
 }
@@ -116,8 +116,11 @@ int listener_inherit(struct listener *listener, int fd, char *error, size_t erro
     return 0;
 }
 
-void listener_close(struct listener *listener)
+/*
+ * Does not close the socket, for that drops what clients in its queue have sent, and a TCP socket
+ * among that may linger for hours. Not in an ending process: the kernel closes it when we end.
+ */
+void listener_remove(struct listener *listener)
 {
     own_file_remove(&listener->file);
-    fd_close(&listener->fd);
 }

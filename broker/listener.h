@@ -25,5 +25,5 @@ int listener_bind(struct listener *listener, const char *path, mode_t mode, gid_
 /* Takes over @fd: must be a listening UNIX stream socket. Returns 0, or -1 with @error. */
 int listener_inherit(struct listener *listener, int fd, char *error, size_t error_size);
 
-/* Closes it and removes the socket file, if it is still ours. */
-void listener_close(struct listener *listener);
+/* Removes the socket file, if it is still ours. The socket itself stays open until the end. */
+void listener_remove(struct listener *listener);

@@ -463,6 +463,6 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
     stop_all(&s);
     own_file_remove(&s.pid_file);
     fd_close(&s.signals);
-    listener_close(&s.listener);
+    listener_remove(&s.listener);
     return s.status;
 }

@@ -139,6 +139,19 @@ class Stopped(HangTest):
         broker.stop()
 
 
+class InTheQueue(HangTest):
+    """What a client sent whom nobody has accepted is dropped with the listening socket."""
+
+    def test_sigterm_ends_the_broker(self):
+        broker = self.forgiving_nothing()
+        os.kill(broker.reserve().gate, signal.SIGSTOP)
+        with LingeringSocket() as lingering, broker.connect() as client:
+            client.send_raw(b"x", [lingering.fileno()])
+            lingering.leave()
+            client.close()
+            broker.stop()
+
+
 class UnkillableTest(HangTest):
     """Not even SIGKILL ends a gate that waits for a FUSE server."""
 
