@@ -230,6 +230,12 @@ static void on_report(struct session *session, const struct control_report *repo
     }
 }
 
+static void fail_device(struct session *session)
+{
+    FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "device-died", "session=%u device=%d %s",
+                 session->id, session->device.pid, session->device_end);
+}
+
 static void on_ended(struct session *session, const struct control_ended *ended)
 {
     session->ended = true;
@@ -247,8 +253,12 @@ static void on_ended(struct session *session, const struct control_ended *ended)
         session_stop(session, SESSION_OUTCOME_CLIENT);
         break;
     case CONTROL_END_DEVICE_GONE:
-        /* Its pidfd tells how. It may also live on without its channel, but not for long. */
-        session->deadline = session_clock() + END_MS;
+        if (session->device_end[0] != '\0') {
+            fail_device(session);
+        } else {
+            /* Its pidfd will tell how. It may also live on without its channel: not for long. */
+            session->deadline = session_clock() + END_MS;
+        }
         break;
     case CONTROL_END_DEVICE_PROTOCOL:
         FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "device-protocol", "session=%u errno=%u",
@@ -277,7 +287,7 @@ static void on_gate_message(struct session *session, const struct jail_plan *pla
         session->deadline = 0;
         break;
     case CONTROL_PROBED:
-        session->deadline = 0;
+        session->deadline = session->device_end[0] != '\0' ? session->deadline : 0;
         if (message->body.probed.gone) {
             log_info("client-gone", "session=%u", session->id);
             session_stop(session, SESSION_OUTCOME_CLIENT);
@@ -376,7 +386,6 @@ static void drain_gate(struct session *session, const struct jail_plan *plan)
 static void on_device_end(struct session *session, const struct jail_plan *plan)
 {
     siginfo_t info = { .si_pid = 0 };
-    char how[64];
 
     if (waitid(P_PIDFD, (id_t)session->device.pidfd, &info, WEXITED | WNOHANG) < 0 ||
         info.si_pid == 0) {
@@ -387,14 +396,16 @@ static void on_device_end(struct session *session, const struct jail_plan *plan)
         explain_failed_start(session);
     }
     drain_gate(session, plan);
-    describe_end(&info, how, sizeof(how));
+    describe_end(&info, session->device_end, sizeof(session->device_end));
     if (session->state == SESSION_SERVING && info.si_code == CLD_EXITED && info.si_status == 0) {
         log_info("device-exited", "session=%u device=%d", session->id, session->device.pid);
         session_stop(session, SESSION_OUTCOME_CLIENT);
-        return;
+    } else if (session->state == SESSION_SERVING && !session->ended) {
+        /* The gate is about to tell whether the client left first: then this is no failure. */
+        session->deadline = session_clock() + END_MS;
+    } else {
+        fail_device(session);
     }
-    FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "device-died", "session=%u device=%d %s",
-                 session->id, session->device.pid, how);
 }
 
 static void on_gate_end(struct session *session, const struct jail_plan *plan)
@@ -428,6 +439,10 @@ static void on_deadline(struct session *session)
         break;
     case SESSION_REFUSING:
     case SESSION_SERVING:
+        if (session->device_end[0] != '\0') {
+            fail_device(session);
+            break;
+        }
         /* Refusing, or asked for a sign of life: something that the client sent holds the gate.
          * Or the device closed its channel and lives on. */
         log_warning("gate-hung", "session=%u", session->id);

@@ -11,6 +11,7 @@
  *   --exit N         end with this status
  *   --crash          end with SIGSEGV
  *   --wait           never become ready
+ *   --once           end with status 3 when the first client has gone, whoever else has to know
  *
  * BAR0 has 8-byte registers; device.py has the same list.
  */
@@ -227,11 +228,17 @@ static void show_file(const char *path)
     }
 }
 
+static bool once;
+
 /* Returns true if @option has taken @value. */
 static bool obey(const char *option, const char *value, char **argv)
 {
     if (strcmp(option, "--print") == 0) {
         print_all(argv);
+        return false;
+    }
+    if (strcmp(option, "--once") == 0) {
+        once = true;
         return false;
     }
     if (strcmp(option, "--crash") == 0) {
@@ -301,6 +308,9 @@ int main(int argc, char **argv)
     describe(ctx);
     while (vfu_attach_ctx(ctx) == 0 || client_failed(errno)) {
         while (vfu_run_ctx(ctx) >= 0 || errno == EINTR) {
+        }
+        if (once) {
+            return 3;
         }
     }
     say_line("attach: %s", strerror(errno));

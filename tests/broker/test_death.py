@@ -4,6 +4,7 @@
 
 import os
 import signal
+import struct
 import time
 
 import device
@@ -171,6 +172,29 @@ class Restart(DeathTest):
             broker.client().close()
         self.assert_next_served(broker)
         broker.stop()
+
+    def test_client_that_left_is_not_counted_however_the_program_ends(self):
+        """The gate knows that it left, but is not asked in time."""
+        broker = self.broker(self.policy(device=self.device("--once"), restart={"max": 0}))
+        with broker.client():
+            session = broker.serving()
+            os.kill(session.gate, signal.SIGSTOP)
+        harness.wait_until("the device's end", lambda: not harness.alive(session.device))
+        os.kill(session.gate, signal.SIGCONT)
+        broker.wait_log(f"info client-gone session={session.number}")
+        self.assert_next_is_fresh(broker, session)
+        broker.stop()
+
+    CRASH_EXIT = struct.pack("=QIIQ", device.CRASH, 0, 8, device.CRASH_EXIT)
+
+    def test_death_is_counted_even_if_the_gate_hangs(self):
+        broker = self.broker(self.policy(restart={"max": 0}))
+        with broker.client() as client:
+            session = broker.serving()
+            os.kill(session.gate, signal.SIGSTOP)
+            client.send(harness.vfio_user.REGION_WRITE, self.CRASH_EXIT)
+            self.assertEqual(broker.wait(), 5)
+        broker.wait_log("error device-died .* status=3")
 
     def test_one_clear_line_with_a_log_file(self):
         log = os.path.join(self.dir, "other.log")
