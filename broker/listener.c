@@ -14,6 +14,10 @@
 /* Clients beyond the one served wait here for the moment it takes to refuse them. */
 #define BACKLOG 16
 
+#ifndef SO_PASSPIDFD /* Linux 6.5 */
+#define SO_PASSPIDFD 76
+#endif
+
 #define FAIL(...) (snprintf(error, error_size, __VA_ARGS__), -1)
 
 /* Removes what a broker that was killed left behind. */
@@ -97,6 +101,18 @@ static int socket_option(int fd, int option)
     return getsockopt(fd, SOL_SOCKET, option, &value, &size) < 0 ? -1 : value;
 }
 
+/* Connections inherit these: the kernel would add to each message what nobody here asks for. */
+static void clear_sender_options(int fd)
+{
+    static const int options[] = { SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD };
+    const int off = 0;
+
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        /* A kernel that does not know one of them does not do it either. */
+        (void)setsockopt(fd, SOL_SOCKET, options[i], &off, sizeof(off));
+    }
+}
+
 int listener_inherit(struct listener *listener, int fd, char *error, size_t error_size)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -112,6 +128,7 @@ int listener_inherit(struct listener *listener, int fd, char *error, size_t erro
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
         return FAIL("--fd %d: %s", fd, strerror(errno));
     }
+    clear_sender_options(fd);
     listener->fd = fd;
     return 0;
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The listening socket: who may reach it, what it replaces, and that it goes with the broker."""
 
+import contextlib
 import grp
 import os
 import signal
@@ -9,6 +10,8 @@ import socket
 
 import harness
 import vfio_user
+
+SO_PASSPIDFD = 76  # Linux 6.5
 
 
 class SocketTest(harness.BrokerTest):
@@ -196,6 +199,19 @@ class Inherited(SocketTest):
         with vfio_user.Client(self.socket) as client:
             broker = self.start_inherited(listener)
             self.assert_served(client.negotiate())
+        broker.signal(signal.SIGTERM)
+        self.assertEqual(broker.wait(), 0)
+
+    def test_what_it_wants_to_know_of_senders_is_not_for_us(self):
+        """As with systemd's PassCredentials=: a connection would have inherited it."""
+        listener = self.bind(self.socket)
+        for option in [socket.SO_PASSCRED, socket.SO_PASSSEC, SO_PASSPIDFD]:
+            with contextlib.suppress(OSError):  # some kernels do not have it
+                listener.setsockopt(socket.SOL_SOCKET, option, 1)
+        listener.listen()
+        broker = self.start_inherited(listener)
+        with broker.client() as client:
+            self.assert_served(client)
         broker.signal(signal.SIGTERM)
         self.assertEqual(broker.wait(), 0)
 
