@@ -5,7 +5,8 @@
  *  1. It gives up every right: ids, capabilities, files (Landlock), and all system calls but a
  *     dozen and a half. It keeps the supervisor's user namespace, because SO_PEERCRED tells the
  *     client's uid as the caller's namespace sees it.
- *  2. It gets the device channel of a verified device process, and hears which memory that shares.
+ *  2. It gets the device channel of a verified device process, and hears which memory and which
+ *     ioeventfds that shares.
  *  3. The supervisor has verified the gate itself, and gives it the listening socket. A client
  *     connects; the supervisor judges its credentials, and whether another one is being served.
  *  4. The client's socket goes to the device process; from then on the gate only acts when asked:
@@ -35,7 +36,7 @@
 #include <time.h>
 
 #define GATE_MAX_REGIONS 64
-/* One message's descriptors, received and passed on, and some room. */
+/* One message's descriptors, received and passed on, what is declared, and some room. */
 #define GATE_MAX_DESCRIPTORS 1024
 
 struct gate {
@@ -46,6 +47,9 @@ struct gate {
     int listener;
     int client;
     int regions[GATE_MAX_REGIONS];
+    int io_fds[CONTROL_IO_FDS_MAX];
+    uint32_t io_fd_count;
+    bool twin_made;
     bool negotiated;
     struct timespec deadline; /* of the handshake */
     struct control_message in;
@@ -129,26 +133,90 @@ static void take(struct gate *gate)
     to_device(gate, reply, &fds);
 }
 
-/* Sends the start of a reply with the memory that the device declared before it had a client. */
+/* What the device wants to go along, of what it declared before it had a client. Returns 0, -EINVAL
+ * if it declared no such thing. */
+static int find_declared(const struct gate *gate, const struct control_send *send,
+                         struct fd_list *fds)
+{
+    bool regions = send->what == CONTROL_SEND_REGION;
+    uint32_t limit = regions ? GATE_MAX_REGIONS : gate->io_fd_count;
+
+    if ((!regions && send->what != CONTROL_SEND_IO_FDS) || send->count == 0 ||
+        send->count > (regions ? 1 : FD_LIST_MAX)) {
+        return -EINVAL;
+    }
+    for (uint32_t i = 0; i < send->count; i++) {
+        uint32_t index = send->index[i];
+
+        if (index >= limit || (regions && gate->regions[index] < 0)) {
+            return -EINVAL;
+        }
+        fd_list_add(fds, regions ? gate->regions[index] : gate->io_fds[index]);
+    }
+    return 0;
+}
+
+/* The device's end of a pair must not block; the client's is as it would have made it itself. */
+static int make_pair(int pair[2])
+{
+    int err;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        return -errno;
+    }
+    if (fcntl(pair[0], F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
+        err = -errno;
+        fd_close(&pair[0]);
+        fd_close(&pair[1]);
+        return err;
+    }
+    return 0;
+}
+
+/* Sends the start of a reply with one end of a new pair. The other one goes to the device, if that
+ * could be done. */
+static ssize_t send_with_twin(struct gate *gate, struct fd_list *device_end)
+{
+    AUTO_FD_LIST client_end = { .count = 0 };
+    int pair[2];
+    ssize_t n = make_pair(pair);
+
+    if (n < 0) {
+        return n;
+    }
+    fd_list_add(device_end, pair[0]);
+    fd_list_add(&client_end, pair[1]);
+    n = socket_send(gate->client, gate->in.tail, gate->in.tail_size, MSG_DONTWAIT, &client_end);
+    if (n > 0) {
+        gate->twin_made = true;
+    } else {
+        fd_list_close(device_end);
+    }
+    return n;
+}
+
+/* Sends the start of a reply with descriptors. */
 static void send_reply(struct gate *gate)
 {
-    uint32_t region = gate->in.body.send.region;
+    const struct control_send *send = &gate->in.body.send;
     struct control_message *reply = &gate->out;
+    AUTO_FD_LIST device_end = { .count = 0 };
     struct fd_list fds = { .count = 0 };
+    bool twin = send->what == CONTROL_SEND_TWIN && !gate->twin_made && !gate->negotiated;
     ssize_t n;
 
-    if (region >= GATE_MAX_REGIONS || gate->regions[region] < 0 || gate->in.tail_size == 0) {
+    if (gate->in.tail_size == 0 || (!twin && find_declared(gate, send, &fds) < 0)) {
         end(gate, CONTROL_END_DEVICE_PROTOCOL, EINVAL);
     }
-    fd_list_add(&fds, gate->regions[region]);
-    n = socket_send(gate->client, gate->in.tail, gate->in.tail_size, MSG_DONTWAIT, &fds);
+    n = twin ? send_with_twin(gate, &device_end)
+             : socket_send(gate->client, gate->in.tail, gate->in.tail_size, MSG_DONTWAIT, &fds);
     if (n == -ETOOMANYREFS) {
         end(gate, CONTROL_END_CLIENT_PROTOCOL, ETOOMANYREFS);
     }
     reply->type = CONTROL_SENT;
     reply->tail_size = 0;
     reply->body.sent = (struct control_sent){ .result = (int32_t)n };
-    to_device(gate, reply, NULL);
+    to_device(gate, reply, &device_end);
 }
 
 static void declare_region(struct gate *gate, struct fd_list *fds)
@@ -161,6 +229,19 @@ static void declare_region(struct gate *gate, struct fd_list *fds)
         end(gate, CONTROL_END_DEVICE_PROTOCOL, EINVAL);
     }
     gate->regions[index] = fd_list_take(fds, 0);
+}
+
+static void declare_io_fd(struct gate *gate, struct fd_list *fds)
+{
+    uint32_t kind = gate->in.body.io_fd.kind;
+
+    if (gate->io_fd_count == CONTROL_IO_FDS_MAX) {
+        end(gate, CONTROL_END_DEVICE_PROTOCOL, EINVAL);
+    }
+    if (!vetting_judge_io_fd(&gate->vetting, fds->fds[0], (enum descriptor_kind)kind)) {
+        end(gate, CONTROL_END_DEVICE_DESCRIPTOR, kind);
+    }
+    gate->io_fds[gate->io_fd_count++] = fd_list_take(fds, 0);
 }
 
 static void from_device(struct gate *gate)
@@ -180,6 +261,9 @@ static void from_device(struct gate *gate)
     switch (gate->in.type) {
     case CONTROL_REGION:
         declare_region(gate, &fds);
+        break;
+    case CONTROL_IO_FD:
+        declare_io_fd(gate, &fds);
         break;
     case CONTROL_READY:
         gate->out.type = CONTROL_WAITING;

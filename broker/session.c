@@ -264,6 +264,13 @@ static void on_ended(struct session *session, const struct control_ended *ended)
         FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "device-protocol", "session=%u errno=%u",
                      session->id, ended->detail);
         break;
+    case CONTROL_END_DEVICE_DESCRIPTOR:
+        FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "ioeventfd-refused",
+                     "session=%u cause=\"its %s\"", session->id,
+                     ended->detail == DESCRIPTOR_MEMORY
+                         ? "shadow memory is not a memfd sealed against shrinking"
+                         : "descriptor is not an eventfd");
+        break;
     default:
         FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "gate-failed", "session=%u errno=%u",
                      session->id, ended->detail);

@@ -192,3 +192,17 @@ void vetting_judge(const struct vetting *vetting, uint16_t command, struct fd_li
     }
     fds->count = kept;
 }
+
+bool vetting_judge_io_fd(const struct vetting *vetting, int fd, enum descriptor_kind kind)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    switch (kind) {
+    case DESCRIPTOR_EVENTFD:
+        return seals < 0 && is_eventfd(vetting, fd);
+    case DESCRIPTOR_MEMORY:
+        return seals >= 0 && (seals & F_SEAL_SHRINK);
+    default:
+        return false;
+    }
+}

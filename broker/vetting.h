@@ -9,6 +9,7 @@
 #include "ipc/control.h"
 #include "policy/policy.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 enum vetting_reason {
@@ -48,3 +49,9 @@ struct verdict {
  */
 void vetting_judge(const struct vetting *vetting, uint16_t command, struct fd_list *fds,
                    struct verdict *verdict);
+
+/*
+ * Whether @fd, which a device process wants its clients to be sent, is what it says: an eventfd, or
+ * memory that cannot shrink.
+ */
+bool vetting_judge_io_fd(const struct vetting *vetting, int fd, enum descriptor_kind kind);

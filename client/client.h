@@ -45,6 +45,9 @@ void client_set_timeout(struct client *client, int timeout_ms);
 /* The connected socket, non-blocking, owned by @client. */
 int client_socket(const struct client *client);
 
+/* The one for the server's commands, or -1 if none was negotiated. */
+int client_twin_socket(const struct client *client);
+
 /* --- messages (message.c) --- */
 
 /* One received message; owns what it points to. */
@@ -117,12 +120,24 @@ struct client_capabilities {
     uint64_t pgsizes;
     uint64_t migration_pgsize; /* 0: no migration */
     bool write_multiple;
+    bool twin_socket;
+    uint32_t twin_fd_index; /* which descriptor of the reply it was */
+};
+
+/* What we say of ourselves. */
+struct client_offer {
+    uint32_t max_msg_fds;
+    uint64_t max_data_xfer_size;
+    bool write_multiple;
+    bool twin_socket;
 };
 
 /*
  * Exchanges VERSION: has to be the first command. Afterwards the calls below keep to the server's
- * limits. -EPROTO for an answer that cannot be worked with.
+ * limits. -EPROTO for an answer that cannot be worked with. The second form offers everything but
+ * a twin socket.
  */
+int client_negotiate_as(struct client *client, const struct client_offer *offer);
 int client_negotiate(struct client *client);
 
 /* What the server said; the protocol's defaults before client_negotiate(). */
@@ -180,6 +195,21 @@ int client_region_write_multi(struct client *client, const struct vfio_user_regi
 int client_region_post_multi(struct client *client, const struct vfio_user_region_write *writes,
                              size_t count);
 
+/* --- ioeventfds (io_fds.c) --- */
+
+struct client_io_fds {
+    uint32_t count;
+    vfio_user_sub_region_ioeventfd_t *entries; /* owned; their indexes count in @fds */
+    struct fd_list fds;                        /* owned */
+};
+
+/* Asks as often as it takes to get the whole answer. @io_fds is the caller's to release. */
+int client_get_io_fds(struct client *client, uint32_t index, struct client_io_fds *io_fds);
+
+void client_io_fds_release(struct client_io_fds *io_fds);
+
+#define AUTO_CLIENT_IO_FDS __attribute__((cleanup(client_io_fds_release))) struct client_io_fds
+
 /* --- interrupts (irq.c) --- */
 
 int client_get_irq_info(struct client *client, uint32_t index, struct vfio_irq_info *info);
@@ -214,6 +244,23 @@ int client_dma_map(struct client *client, uint64_t iova, uint64_t size, uint32_t
                    uint64_t offset);
 int client_dma_unmap(struct client *client, uint64_t iova, uint64_t size);
 int client_dma_unmap_all(struct client *client);
+
+/* --- commands of the server (serve.c) --- */
+
+/*
+ * Copies @count bytes between guest memory at @iova and @data: from @data if @is_write. Returns 0,
+ * or the positive errno that the server gets. Is called out of any call that waits.
+ */
+typedef int client_dma_fn(void *opaque, uint64_t iova, void *data, uint64_t count, bool is_write);
+
+/* Serves DMA_READ and DMA_WRITE from now on; NULL refuses them with ENOTSUP, as at first. */
+void client_set_dma(struct client *client, client_dma_fn *dma, void *opaque);
+
+/*
+ * Waits for something to arrive and handles it: the server's commands are answered, replies kept
+ * for client_collect(). Returns 0 or -errno, -ETIMEDOUT if nothing came in time.
+ */
+int client_serve(struct client *client);
 
 /* --- bytes as they are, for hostile tests (raw.c) --- */
 

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Commands and their replies, matched by id alone. The server's own commands may come at any time;
- * this client serves none of them and says so.
+ * Commands and their replies, matched by id alone. The server's own commands may come at any time.
  */
 #include "client/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Messages waiting to be sent, beyond which the server is not reading. */
-#define MAX_QUEUED 1024
 
 static struct pending **find_pending(struct client *client, uint16_t id)
 {
@@ -65,7 +61,7 @@ static int queue_request(struct client *client, const struct client_request *req
     for (size_t i = 0; i < request->fd_count; i++) {
         fd_list_add(fds, request->fds[i]);
     }
-    out = stream_queue(client, size, fds);
+    out = stream_queue(&client->main, size, fds);
     if (out == NULL) {
         return -ENOMEM;
     }
@@ -230,47 +226,23 @@ static int take_reply(struct client *client, struct client_message *message)
     return 0;
 }
 
-/*
- * Queued only: it must not get between the pieces of a message that is being sent. A server that
- * sends commands without end and reads no answers is cut off.
- */
-static int refuse_command(struct client *client, const struct vfio_user_header *command)
+int command_dispatch(struct client *client, struct stream *stream, struct client_message *message)
 {
-    struct vfio_user_header answer = {
-        .msg_id = command->msg_id,
-        .cmd = command->cmd,
-        .msg_size = sizeof(answer),
-        .flags = VFIO_USER_F_TYPE_REPLY | VFIO_USER_F_ERROR,
-        .error_no = ENOTSUP,
-    };
-    struct outgoing *out;
+    int err;
 
-    if (command->flags & VFIO_USER_F_NO_REPLY) {
-        return 0;
-    }
-    if (client->queued >= MAX_QUEUED) {
-        return -ENOBUFS;
-    }
-    out = stream_queue(client, sizeof(answer), NULL);
-    if (out == NULL) {
-        return -ENOMEM;
-    }
-    memcpy(out->bytes, &answer, sizeof(answer));
-    return 0;
-}
-
-int command_dispatch(struct client *client, struct client_message *message)
-{
-    struct vfio_user_header header = message->header;
-
-    switch (header.flags & VFIO_USER_F_TYPE_MASK) {
+    switch (message->header.flags & VFIO_USER_F_TYPE_MASK) {
     case VFIO_USER_F_TYPE_REPLY:
-        return take_reply(client, message);
+        if (stream == &client->main) {
+            return take_reply(client, message);
+        }
+        err = -EPROTO; /* our commands do not go there */
+        break;
     case VFIO_USER_F_TYPE_COMMAND:
-        client_message_release(message);
-        return refuse_command(client, &header);
+        err = serve_command(client, stream, message);
+        break;
     default:
-        client_message_release(message);
-        return -EPROTO;
+        err = -EPROTO;
     }
+    client_message_release(message);
+    return err;
 }

@@ -3,15 +3,11 @@
 #include "ipc/fd.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-
-/* The largest payload of a fixed structure and data that a server has reason to send. */
-#define MAX_MESSAGE (sizeof(struct vfio_user_header) + 4096 + VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE)
 
 /* What the protocol says of a peer that says nothing. */
 static const struct client_capabilities defaults = {
@@ -24,27 +20,22 @@ static const struct client_capabilities defaults = {
 int client_adopt(int sock, int timeout_ms, struct client **client)
 {
     AUTO_FD owned = sock;
-    struct client *new;
-    int flags = fcntl(owned, F_GETFL);
+    struct client *new = calloc(1, sizeof(*new));
     int err;
 
-    if (flags < 0 || fcntl(owned, F_SETFL, flags | O_NONBLOCK) < 0) {
-        return -errno;
-    }
-    new = calloc(1, sizeof(*new));
     if (new == NULL) {
         return -ENOMEM;
     }
-    err = frame_init(&new->frame, MAX_MESSAGE);
+    err = stream_open(&new->main, fd_take(&owned));
     if (err < 0) {
         free(new);
         return err;
     }
-    new->sock = fd_take(&owned);
+    new->twin.sock = -1;
     new->timeout_ms = timeout_ms;
-    new->queue_tail = &new->queue_head;
     new->next_id = 1;
     new->server = defaults;
+    new->max_data_xfer_size = VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE;
     *client = new;
     return 0;
 }
@@ -108,9 +99,8 @@ struct client *client_free(struct client *client)
         return NULL;
     }
     command_drop_all(client);
-    stream_drop_queue(client);
-    frame_fini(&client->frame);
-    fd_close(&client->sock);
+    stream_close(&client->twin);
+    stream_close(&client->main);
     free(client);
     return NULL;
 }
@@ -122,5 +112,10 @@ void client_set_timeout(struct client *client, int timeout_ms)
 
 int client_socket(const struct client *client)
 {
-    return client->sock;
+    return client->main.sock;
+}
+
+int client_twin_socket(const struct client *client)
+{
+    return client->twin.sock;
 }

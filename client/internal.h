@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the files of the client library share: the connection with its queue of bytes to send, the
- * message being received, and the commands whose replies are awaited.
+ * What the files of the client library share: the connection, which is one stream or two, and the
+ * commands whose replies are awaited.
  */
 #pragma once
 
@@ -32,20 +32,29 @@ struct pending {
     struct client_message reply;
 };
 
-struct client {
-    int sock;
-    int timeout_ms;
-    int error; /* 0, or the -errno that ended the connection */
-
-    struct frame frame; /* being received */
+/* A connected socket, the message being received from it, and those waiting to be sent. */
+struct stream {
+    int sock; /* owned; -1: there is no such stream */
+    struct frame frame;
     struct outgoing *queue_head;
     struct outgoing **queue_tail;
     size_t queued; /* entries */
+};
+
+struct client {
+    struct stream main;
+    struct stream twin; /* for the commands of the server, if it was negotiated */
+    int timeout_ms;
+    int error; /* 0, or the -errno that ended the connection */
 
     struct pending *pending;
     uint16_t next_id;
 
     struct client_capabilities server;
+    uint64_t max_data_xfer_size; /* what we told the server to keep to */
+
+    client_dma_fn *dma; /* NULL: the server's commands are refused */
+    void *dma_opaque;
 
     client_tap_fn *tap;
     void *tap_opaque;
@@ -54,17 +63,17 @@ struct client {
 /* Milliseconds since some start; deadlines are made of it. */
 int64_t deadline_after(int timeout_ms);
 
+/* Takes @sock, whatever the result, and makes it non-blocking. Returns 0 or -errno. */
+int stream_open(struct stream *stream, int sock);
+
+/* Safe on a stream that is closed already. */
+void stream_close(struct stream *stream);
+
 /*
  * Appends a message to the queue. @fds must stay valid until it is sent. Returns the entry, which
  * the queue owns, or NULL without memory.
  */
-struct outgoing *stream_queue(struct client *client, size_t size, const struct fd_list *fds);
-
-/* True once everything queued has been sent. */
-bool stream_is_flushed(const struct client *client);
-
-/* Forgets what is queued. */
-void stream_drop_queue(struct client *client);
+struct outgoing *stream_queue(struct stream *stream, size_t size, const struct fd_list *fds);
 
 /*
  * Sends and receives what can be without waiting; messages that arrive go to command_dispatch().
@@ -82,10 +91,15 @@ int stream_flush(struct client *client, int64_t deadline);
 int stream_send_only(struct client *client, int64_t deadline);
 
 /* Receives one message without waiting: a frame_status or the error that ended the connection. */
-int stream_receive(struct client *client, struct client_message *message);
+int stream_receive(struct client *client, struct stream *stream, struct client_message *message);
 
-/* Takes a message that has arrived: a reply to somebody, or a command of the server's. */
-int command_dispatch(struct client *client, struct client_message *message);
+/* Takes a message that has arrived on @stream: a reply to somebody, or a command of the server's.
+ */
+int command_dispatch(struct client *client, struct stream *stream, struct client_message *message);
+
+/* Answers a command of the server's on the stream that it came by. Returns 0 or -errno. */
+int serve_command(struct client *client, struct stream *stream,
+                  const struct client_message *command);
 
 /* Frees what is outstanding. */
 void command_drop_all(struct client *client);

@@ -6,16 +6,33 @@
 #include "client/internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <string.h>
 
 /* More than any sane server says of itself. */
 #define MAX_XFER_SIZE (64u * 1024 * 1024)
 
-static const char offer[] = "{\"capabilities\":{\"max_msg_fds\":253,"
-                            "\"max_data_xfer_size\":1048576,\"max_dma_maps\":65535,"
-                            "\"pgsizes\":4096,\"migration\":{\"pgsize\":4096},"
-                            "\"write_multiple\":true}}";
+static const struct client_offer default_offer = {
+    .max_msg_fds = FD_LIST_MAX,
+    .max_data_xfer_size = VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE,
+    .write_multiple = true,
+};
+
+/* Returns the size of the text with its NUL. */
+static size_t describe(const struct client_offer *offer, char *text, size_t size)
+{
+    int n = snprintf(
+        text, size,
+        "{\"capabilities\":{\"max_msg_fds\":%" PRIu32 ",\"max_data_xfer_size\":%" PRIu64
+        ",\"max_dma_maps\":65535,\"pgsizes\":4096,\"migration\":{\"pgsize\":4096},"
+        "\"write_multiple\":%s%s}}",
+        offer->max_msg_fds, offer->max_data_xfer_size, offer->write_multiple ? "true" : "false",
+        offer->twin_socket ? ",\"twin_socket\":{\"supported\":true}" : "");
+
+    return (size_t)n + 1;
+}
 
 /* A member that is absent leaves @value as it is. */
 static int read_number(const struct json_object *object, const char *key, uint64_t min,
@@ -66,6 +83,27 @@ static int read_bool(const struct json_object *object, const char *key, bool *va
     return 0;
 }
 
+/* Granted, it names the descriptor that is our end. */
+static int read_twin_socket(const struct json_object *object, struct client_capabilities *server)
+{
+    struct json_object *member;
+    uint64_t index = UINT64_MAX;
+    int err;
+
+    if (!json_object_object_get_ex(object, "twin_socket", &member)) {
+        return 0;
+    }
+    if (!json_object_is_type(member, json_type_object)) {
+        return -EPROTO;
+    }
+    err = read_bool(member, "supported", &server->twin_socket);
+    if (err == 0 && server->twin_socket) {
+        err = read_number(member, "fd_index", 0, FD_LIST_MAX - 1, &index);
+        server->twin_fd_index = (uint32_t)index;
+    }
+    return err < 0 || (server->twin_socket && index == UINT64_MAX) ? -EPROTO : 0;
+}
+
 static int read_capabilities(const struct json_object *object, struct client_capabilities *server)
 {
     uint64_t max_msg_fds = server->max_msg_fds;
@@ -87,6 +125,9 @@ static int read_capabilities(const struct json_object *object, struct client_cap
     }
     if (err == 0) {
         err = read_bool(object, "write_multiple", &server->write_multiple);
+    }
+    if (err == 0) {
+        err = read_twin_socket(object, server);
     }
     return err;
 }
@@ -113,7 +154,7 @@ static int parse_reply(const struct client_message *reply, struct client_capabil
     struct vfio_user_version version;
     const char *text = (const char *)reply->payload + sizeof(version);
 
-    if (reply->size < sizeof(version) || reply->fds.count != 0) {
+    if (reply->size < sizeof(version)) {
         return -EPROTO;
     }
     memcpy(&version, reply->payload, sizeof(version));
@@ -130,30 +171,54 @@ static int parse_reply(const struct client_message *reply, struct client_capabil
     return parse_json(text, server);
 }
 
-int client_negotiate(struct client *client)
+/* There is a descriptor if it was granted, and it was granted only if it was asked for. */
+static int take_twin_socket(struct client *client, const struct client_offer *offer,
+                            const struct client_capabilities *server, struct client_message *reply)
+{
+    if (!server->twin_socket) {
+        return reply->fds.count == 0 ? 0 : -EPROTO;
+    }
+    if (!offer->twin_socket || server->twin_fd_index >= reply->fds.count) {
+        return -EPROTO;
+    }
+    return stream_open(&client->twin, fd_list_take(&reply->fds, server->twin_fd_index));
+}
+
+int client_negotiate_as(struct client *client, const struct client_offer *offer)
 {
     const struct vfio_user_version version = {
         .major = LIB_VFIO_USER_MAJOR,
         .minor = LIB_VFIO_USER_MINOR,
     };
+    char text[512];
     const struct client_request request = {
         .command = VFIO_USER_VERSION,
         .head = &version,
         .head_size = sizeof(version),
-        .data = offer,
-        .data_size = sizeof(offer),
+        .data = text,
+        .data_size = describe(offer, text, sizeof(text)),
     };
     AUTO_CLIENT_MESSAGE reply = { .size = 0 };
     struct client_capabilities server = client->server;
-    int result = client_command(client, &request, &reply);
+    int result;
 
+    client->max_data_xfer_size = offer->max_data_xfer_size;
+    result = client_command(client, &request, &reply);
     if (result == 0) {
         result = parse_reply(&reply, &server);
+    }
+    if (result == 0) {
+        result = take_twin_socket(client, offer, &server, &reply);
     }
     if (result == 0) {
         client->server = server;
     }
     return result;
+}
+
+int client_negotiate(struct client *client)
+{
+    return client_negotiate_as(client, &default_offer);
 }
 
 const struct client_capabilities *client_server_capabilities(const struct client *client)

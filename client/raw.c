@@ -17,7 +17,7 @@ int client_raw_send(struct client *client, const void *bytes, size_t size, const
     for (size_t i = 0; i < fd_count; i++) {
         fd_list_add(&borrowed, fds[i]);
     }
-    out = stream_queue(client, size, &borrowed);
+    out = stream_queue(&client->main, size, &borrowed);
     if (out == NULL) {
         return -ENOMEM;
     }
@@ -30,7 +30,7 @@ int client_raw_receive(struct client *client, struct client_message *message)
     int64_t deadline = deadline_after(client->timeout_ms);
 
     for (;;) {
-        int status = stream_receive(client, message);
+        int status = stream_receive(client, &client->main, message);
 
         if (status == FRAME_COMPLETE) {
             return 1;

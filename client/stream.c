@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The byte stream: a queue of messages to send and one message being received. Both directions
- * move whenever either is waited for, because a server that waits for room for its replies does
- * not read commands.
+ * The byte streams: a queue of messages to send and one message being received. Both directions
+ * of both streams move whenever any is waited for, because a server that waits for room for its
+ * replies, or for an answer to a command of its own, does not read commands.
  */
 #include "client/internal.h"
 
+#include "ipc/fd.h"
 #include "ipc/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +30,59 @@ int64_t deadline_after(int timeout_ms)
     return now_ms() + timeout_ms;
 }
 
-struct outgoing *stream_queue(struct client *client, size_t size, const struct fd_list *fds)
+/* The largest payload of a fixed structure and data that a server has reason to send. */
+#define MAX_MESSAGE (sizeof(struct vfio_user_header) + 4096 + VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE)
+
+int stream_open(struct stream *stream, int sock)
+{
+    AUTO_FD owned = sock;
+    int flags = fcntl(owned, F_GETFL);
+    int err;
+
+    if (flags < 0 || fcntl(owned, F_SETFL, flags | O_NONBLOCK) < 0) {
+        return -errno;
+    }
+    err = frame_init(&stream->frame, MAX_MESSAGE);
+    if (err < 0) {
+        return err;
+    }
+    stream->sock = fd_take(&owned);
+    stream->queue_head = NULL;
+    stream->queue_tail = &stream->queue_head;
+    stream->queued = 0;
+    return 0;
+}
+
+static void drop_first(struct stream *stream)
+{
+    struct outgoing *out = stream->queue_head;
+
+    stream->queue_head = out->next;
+    if (stream->queue_head == NULL) {
+        stream->queue_tail = &stream->queue_head;
+    }
+    stream->queued--;
+    free(out);
+}
+
+static void drop_queue(struct stream *stream)
+{
+    while (stream->queue_head != NULL) {
+        drop_first(stream);
+    }
+}
+
+void stream_close(struct stream *stream)
+{
+    if (stream->sock < 0) {
+        return;
+    }
+    drop_queue(stream);
+    frame_fini(&stream->frame);
+    fd_close(&stream->sock);
+}
+
+struct outgoing *stream_queue(struct stream *stream, size_t size, const struct fd_list *fds)
 {
     struct outgoing *out = malloc(sizeof(*out) + size);
 
@@ -39,42 +93,28 @@ struct outgoing *stream_queue(struct client *client, size_t size, const struct f
     out->size = size;
     out->sent = 0;
     out->fds = fds != NULL && fds->count > 0 ? fds : NULL;
-    *client->queue_tail = out;
-    client->queue_tail = &out->next;
-    client->queued++;
+    *stream->queue_tail = out;
+    stream->queue_tail = &out->next;
+    stream->queued++;
     return out;
 }
 
-bool stream_is_flushed(const struct client *client)
+static bool has_input(const struct stream *stream)
 {
-    return client->queue_head == NULL;
+    return stream->sock >= 0;
 }
 
-static void drop_first(struct client *client)
+static bool has_output(const struct stream *stream)
 {
-    struct outgoing *out = client->queue_head;
-
-    client->queue_head = out->next;
-    if (client->queue_head == NULL) {
-        client->queue_tail = &client->queue_head;
-    }
-    client->queued--;
-    free(out);
-}
-
-void stream_drop_queue(struct client *client)
-{
-    while (client->queue_head != NULL) {
-        drop_first(client);
-    }
+    return stream->sock >= 0 && stream->queue_head != NULL;
 }
 
 /* Descriptors go with the first byte and never again. */
-static int send_some(struct client *client)
+static int send_some(struct stream *stream)
 {
-    while (client->queue_head != NULL) {
-        struct outgoing *out = client->queue_head;
-        ssize_t n = socket_send(client->sock, out->bytes + out->sent, out->size - out->sent,
+    while (has_output(stream)) {
+        struct outgoing *out = stream->queue_head;
+        ssize_t n = socket_send(stream->sock, out->bytes + out->sent, out->size - out->sent,
                                 MSG_DONTWAIT, out->sent == 0 ? out->fds : NULL);
 
         if (n < 0) {
@@ -82,7 +122,7 @@ static int send_some(struct client *client)
         }
         out->sent += (size_t)n;
         if (out->sent == out->size) {
-            drop_first(client);
+            drop_first(stream);
         }
     }
     return 0;
@@ -96,9 +136,9 @@ static bool may_carry_fds(const struct vfio_user_header *header)
 
 static ssize_t take(void *opaque, uint16_t command, void *buffer, size_t size, struct fd_list *fds)
 {
-    struct client *client = opaque;
+    const struct stream *stream = opaque;
 
-    return socket_receive(client->sock, buffer, size, MSG_DONTWAIT, fds);
+    return socket_receive(stream->sock, buffer, size, MSG_DONTWAIT, fds);
 }
 
 static int copy_message(struct frame *frame, struct client_message *message)
@@ -118,23 +158,23 @@ static int copy_message(struct frame *frame, struct client_message *message)
     return FRAME_COMPLETE;
 }
 
-int stream_receive(struct client *client, struct client_message *message)
+int stream_receive(struct client *client, struct stream *stream, struct client_message *message)
 {
     const struct frame_source source = {
-        .sock = client->sock,
+        .sock = stream->sock,
         .carries_fds = may_carry_fds,
         .take = take,
-        .opaque = client,
+        .opaque = stream,
     };
     int status;
 
     if (client->error < 0) {
         return client->error;
     }
-    status = frame_receive(&client->frame, &source);
+    status = frame_receive(&stream->frame, &source);
     if (status == FRAME_COMPLETE) {
-        status = copy_message(&client->frame, message);
-        frame_reset(&client->frame);
+        status = copy_message(&stream->frame, message);
+        frame_reset(&stream->frame);
     }
     if (status == FRAME_COMPLETE && client->tap != NULL) {
         client->tap(client->tap_opaque, message);
@@ -146,13 +186,14 @@ int stream_receive(struct client *client, struct client_message *message)
     return status;
 }
 
-static int receive_some(struct client *client)
+static int receive_some(struct client *client, struct stream *stream)
 {
     struct client_message message;
-    int status;
+    int status = FRAME_PARTIAL;
 
-    while ((status = stream_receive(client, &message)) == FRAME_COMPLETE) {
-        status = command_dispatch(client, &message);
+    while (has_input(stream) &&
+           (status = stream_receive(client, stream, &message)) == FRAME_COMPLETE) {
+        status = command_dispatch(client, stream, &message);
         if (status < 0) {
             client->error = status;
             return status;
@@ -163,11 +204,17 @@ static int receive_some(struct client *client)
 
 int stream_progress(struct client *client)
 {
-    int sent = client->error == 0 ? send_some(client) : 0;
-    int received = receive_some(client); /* also what a closed connection still holds */
+    int sent = client->error == 0 ? send_some(&client->main) : 0;
+    int received = receive_some(client, &client->main); /* also what a closed one still holds */
 
+    if (received >= 0) {
+        received = receive_some(client, &client->twin);
+    }
     if (received < 0) {
         return received;
+    }
+    if (sent == 0) {
+        sent = send_some(&client->twin);
     }
     if (sent < 0) {
         client->error = sent == -EPIPE || sent == -ECONNRESET ? -ENOTCONN : sent;
@@ -175,16 +222,20 @@ int stream_progress(struct client *client)
     return client->error;
 }
 
+static struct pollfd events_of(const struct stream *stream)
+{
+    return (struct pollfd){
+        .fd = stream->sock,
+        .events = (short)(has_output(stream) ? POLLIN | POLLOUT : POLLIN),
+    };
+}
+
 int stream_wait(struct client *client, int64_t deadline)
 {
-    struct pollfd poll_fd = { .fd = client->sock, .events = POLLIN };
+    struct pollfd fds[] = { events_of(&client->main), events_of(&client->twin) };
     int64_t left = deadline - now_ms();
-    int ready;
+    int ready = poll(fds, 2, left > 0 ? (int)left : 0);
 
-    if (!stream_is_flushed(client)) {
-        poll_fd.events |= POLLOUT;
-    }
-    ready = poll(&poll_fd, 1, left > 0 ? (int)left : 0);
     if (ready < 0 && errno != EINTR) {
         return -errno;
     }
@@ -197,7 +248,7 @@ int stream_flush(struct client *client, int64_t deadline)
         int err = stream_progress(client);
 
         /* What has been sent has been sent, even if the connection ended right after. */
-        if (stream_is_flushed(client)) {
+        if (!has_output(&client->main)) {
             return 0;
         }
         if (err == 0) {
@@ -208,7 +259,7 @@ int stream_flush(struct client *client, int64_t deadline)
             if (client->error == 0) {
                 client->error = err;
             }
-            stream_drop_queue(client);
+            drop_queue(&client->main);
             return err;
         }
     }
@@ -216,19 +267,21 @@ int stream_flush(struct client *client, int64_t deadline)
 
 int stream_send_only(struct client *client, int64_t deadline)
 {
-    for (;;) {
-        struct pollfd poll_fd = { .fd = client->sock, .events = POLLOUT };
-        int64_t left = deadline - now_ms();
-        int err = send_some(client);
+    struct stream *stream = &client->main;
 
-        if (err == 0 && stream_is_flushed(client)) {
+    for (;;) {
+        struct pollfd poll_fd = { .fd = stream->sock, .events = POLLOUT };
+        int64_t left = deadline - now_ms();
+        int err = send_some(stream);
+
+        if (err == 0 && !has_output(stream)) {
             return 0;
         }
         if (err == 0 && poll(&poll_fd, 1, left > 0 ? (int)left : 0) == 0) {
             err = -ETIMEDOUT;
         }
         if (err < 0) {
-            stream_drop_queue(client);
+            drop_queue(stream);
             return err;
         }
     }

@@ -33,7 +33,7 @@ int connection_init(struct connection *connection, struct transport *transport,
 {
     int err;
 
-    *connection = (struct connection){ .transport = transport, .sock = -1 };
+    *connection = (struct connection){ .transport = transport, .sock = -1, .twin = -1 };
     connection->source = (struct frame_source){
         .sock = -1,
         .carries_fds = carries_fds,
@@ -102,6 +102,7 @@ void connection_open(struct connection *connection, int sock, size_t max_size)
     connection->source.sock = sock;
     connection->frame.max_size = max_size;
     connection->idle = 0;
+    connection->attach_error = 0;
     connection->deadline = 0;
     arm_deadline(connection, connection->transport->handshake_seconds);
     connection->negotiating = true;
@@ -126,6 +127,7 @@ void connection_close(struct connection *connection)
         return;
     }
     transport->ops->detach(transport);
+    fd_close(&connection->twin);
     fd_close(&connection->sock);
     connection->source.sock = -1;
     connection_message_done(connection);
@@ -245,11 +247,11 @@ static ssize_t send_some(struct connection *connection)
     const uint8_t *rest = reply->data + reply->sent;
     size_t size = reply->size - reply->sent;
 
-    if (reply->region_fd < 0) {
+    if (reply->attachment.kind == ATTACHMENT_NONE) {
         return transport->ops->send(transport, connection->sock, rest, size);
     }
-    return transport->ops->send_region(transport, connection->sock, rest, size, reply->region,
-                                       reply->region_fd);
+    return transport->ops->send_attached(transport, connection->sock, rest, size,
+                                         &reply->attachment);
 }
 
 /* Sends until all is sent (0), the socket is full (-EAGAIN), or the connection is broken. */
@@ -262,13 +264,17 @@ static int send_all(struct connection *connection)
 
         if (n > 0) {
             reply->sent += (size_t)n;
-            reply->region_fd = -1;
+            attachment_reset(&reply->attachment);
+            if (connection->transport->twin >= 0) {
+                connection->twin = fd_take(&connection->transport->twin);
+            }
         } else if (n == 0 || n == -EAGAIN || n == -EWOULDBLOCK) {
             return -EAGAIN;
         } else if (peer_is_gone(n)) {
             return -ENOTCONN;
-        } else if (reply->region_fd >= 0) {
-            /* The descriptor cannot be sent: the client shall at least know. */
+        } else if (reply->attachment.kind != ATTACHMENT_NONE) {
+            /* The descriptors cannot be sent: the client shall at least know. */
+            connection->attach_error = (int)n;
             reply_fail(reply, (int)n);
             reply_finish(reply);
         } else if (n != -EINTR) {

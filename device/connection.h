@@ -23,6 +23,8 @@ struct connection {
     struct frame frame;
     struct frame_source source;
     struct reply reply;
+    int twin;          /* where our own commands go; owned; -1: to @sock */
+    int attach_error;  /* why the last descriptors could not be sent: negative errno, or 0 */
     bool negotiating;  /* the deadline is that of the handshake */
     uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds; 0: the client owes nothing */
     bool wants_room;   /* there is a reply for which the socket has no room */

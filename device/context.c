@@ -22,6 +22,7 @@ static struct vfu_ctx *context_free(struct vfu_ctx *ctx)
 {
     dma_fini(&ctx->session.dma);
     irqs_fini(&ctx->session.irqs);
+    ioeventfds_fini(ctx->ioeventfds);
     regions_fini(ctx->regions);
     if (ctx->transport != NULL) {
         connection_fini(&ctx->connection);

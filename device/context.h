@@ -3,6 +3,7 @@
 #pragma once
 
 #include "device/connection.h"
+#include "device/ioeventfds.h"
 #include "device/log.h"
 #include "device/regions.h"
 #include "device/session.h"
@@ -20,6 +21,7 @@ struct vfu_ctx {
     struct log log;
     vfu_reset_cb_t *reset;
     struct region regions[VFU_PCI_DEV_NUM_REGIONS];
+    struct ioeventfd_table *ioeventfds[VFU_PCI_DEV_NUM_REGIONS]; /* NULL: none */
     struct session session;
     struct transport *transport; /* owned */
     struct connection connection;

@@ -4,6 +4,7 @@
 #include "device/context.h"
 #include "device/device_info.h"
 #include "device/dma_commands.h"
+#include "device/ioeventfds.h"
 #include "device/irq_commands.h"
 #include "device/region_commands.h"
 #include "device/reset.h"
@@ -29,6 +30,8 @@ static const struct command commands[VFIO_USER_MAX] = {
         { sizeof(struct vfio_user_device_info), false, device_info_handle_get },
     [VFIO_USER_DEVICE_GET_REGION_INFO] =
         { sizeof(struct vfio_region_info), false, region_handle_get_info },
+    [VFIO_USER_DEVICE_GET_REGION_IO_FDS] =
+        { sizeof(vfio_user_region_io_fds_request_t), false, ioeventfds_handle_get },
     [VFIO_USER_DEVICE_GET_IRQ_INFO] =
         { sizeof(struct vfio_irq_info), false, irq_handle_get_info },
     [VFIO_USER_DEVICE_SET_IRQS] =

@@ -161,6 +161,19 @@ static int add_flag(json_object *parent, const char *key)
     return 0;
 }
 
+/* Ours is the only descriptor of the reply. */
+static int add_twin_socket(json_object *parent)
+{
+    json_object *twin_socket = json_object_new_object();
+
+    if (twin_socket == NULL || json_object_object_add(parent, "twin_socket", twin_socket) != 0) {
+        json_object_put(twin_socket);
+        return -ENOMEM;
+    }
+    return add_flag(twin_socket, "supported") < 0 ? -ENOMEM
+                                                  : add_number(twin_socket, "fd_index", 0);
+}
+
 static int add_capabilities(json_object *root, const struct client_capabilities *client)
 {
     json_object *capabilities = json_object_new_object();
@@ -171,6 +184,9 @@ static int add_capabilities(json_object *root, const struct client_capabilities 
     }
     if (add_number(capabilities, "max_msg_fds", NEGOTIATION_MAX_MSG_FDS) < 0 ||
         add_number(capabilities, "max_data_xfer_size", VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE) < 0) {
+        return -ENOMEM;
+    }
+    if (client->twin_socket && add_twin_socket(capabilities) < 0) {
         return -ENOMEM;
     }
     return client->write_multiple ? add_flag(capabilities, "write_multiple") : 0;
@@ -195,7 +211,7 @@ int negotiation_describe(const struct client_capabilities *client, char *buffer,
 
 void negotiation_warm_up(void)
 {
-    struct client_capabilities client = { .write_multiple = true };
+    struct client_capabilities client = { .twin_socket = true, .write_multiple = true };
     char text[REPLY_TEXT_MAX];
 
     if (negotiation_describe(&client, text, sizeof(text)) > 0) {
@@ -244,7 +260,17 @@ static int build_reply(struct reply *reply, const struct client_capabilities *cl
     version->major = LIB_VFIO_USER_MAJOR;
     version->minor = client->minor;
     memcpy(version->data, text, (size_t)size);
+    if (client->twin_socket) {
+        reply->attachment.kind = ATTACHMENT_TWIN;
+    }
     return 0;
+}
+
+/* A twin socket is for those who want one and can receive it. */
+static void grant(struct client_capabilities *client, const struct vfio_user_header *header)
+{
+    client->twin_socket =
+        client->twin_socket && client->max_msg_fds > 0 && !(header->flags & VFIO_USER_F_NO_REPLY);
 }
 
 static bool brought_descriptors(const struct vfu_ctx *ctx)
@@ -268,6 +294,7 @@ static int answer(struct vfu_ctx *ctx)
     err =
         brought_descriptors(ctx) ? -EFAULT : read_request(&connection->frame, &ctx->session.client);
     if (err == 0) {
+        grant(&ctx->session.client, header);
         err = build_reply(reply, &ctx->session.client);
     }
     if (err < 0) {
@@ -311,6 +338,10 @@ int negotiation_run(struct vfu_ctx *ctx)
     connection_message_done(connection);
     if (result == 0 && err < 0 && err != -EAGAIN) {
         result = err == -ENOTCONN ? -ECONNRESET : err;
+    }
+    if (result == 0 && connection->attach_error < 0) {
+        result =
+            connection->attach_error; /* the client has got an error instead of a twin socket */
     }
     return result;
 }

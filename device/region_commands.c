@@ -48,8 +48,9 @@ static void attach_areas(const struct region *region, struct vfio_region_info *i
         .nr_areas = region->area_count,
     };
     memcpy(sparse->areas, region->areas, region->area_count * sizeof(region->areas[0]));
-    reply->region = info->index;
-    reply->region_fd = region->fd;
+    reply->attachment.kind = ATTACHMENT_REGION;
+    reply->attachment.region = info->index;
+    fd_list_add(&reply->attachment.fds, region->fd);
 }
 
 int region_handle_get_info(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)

@@ -13,7 +13,7 @@ static struct vfio_user_header *reply_header(struct reply *reply)
 
 int reply_init(struct reply *reply)
 {
-    *reply = (struct reply){ .capacity = REPLY_INLINE_SIZE, .region_fd = -1 };
+    *reply = (struct reply){ .capacity = REPLY_INLINE_SIZE };
     reply->data = malloc(reply->capacity);
     return reply->data != NULL ? 0 : -ENOMEM;
 }
@@ -33,7 +33,7 @@ void reply_begin(struct reply *reply, const struct vfio_user_header *request)
     };
     reply->size = HEADER_SIZE;
     reply->sent = 0;
-    reply->region_fd = -1;
+    attachment_reset(&reply->attachment);
 }
 
 static int reserve(struct reply *reply, size_t size)
@@ -72,7 +72,7 @@ void reply_fail(struct reply *reply, int err)
     header->flags = VFIO_USER_F_TYPE_REPLY | VFIO_USER_F_ERROR;
     header->error_no = (uint32_t)-err;
     reply->size = HEADER_SIZE;
-    reply->region_fd = -1;
+    attachment_reset(&reply->attachment);
 }
 
 void reply_finish(struct reply *reply)
@@ -84,7 +84,7 @@ void reply_reset(struct reply *reply)
 {
     reply->size = 0;
     reply->sent = 0;
-    reply->region_fd = -1;
+    attachment_reset(&reply->attachment);
     if (reply->capacity > REPLY_INLINE_SIZE) {
         uint8_t *small = realloc(reply->data, REPLY_INLINE_SIZE);
 

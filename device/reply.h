@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include "device/attachment.h"
+
 #include <vfio-user/vfio-user.h>
 
 #include <stdbool.h>
@@ -19,8 +21,7 @@ struct reply {
     size_t capacity;
     size_t size; /* header included; 0: there is no reply */
     size_t sent;
-    int region_fd;   /* goes with the first byte; borrowed; -1: none */
-    uint32_t region; /* whose descriptor that is */
+    struct attachment attachment; /* goes with the first byte */
 };
 
 /* Returns 0 or -ENOMEM. */

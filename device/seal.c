@@ -8,8 +8,8 @@
  *
  *   1. Receive SEAL: the final filter and the limits of the policy. Nothing has changed yet; a
  *      supervisor of another version, or a device with more interrupts than it may have, ends here.
- *   2. Seal the memory of regions against shrinking, so that no client can pull it away. Needs
- *      fcntl(2), which the filter takes away.
+ *   2. Seal the memory of regions and of shadow ioeventfds against shrinking, so that no client can
+ *      pull it away. Needs fcntl(2), which the filter takes away.
  *   3. Warm up: whatever the C library and json-c do only on first use, they do now. Afterwards
  *      they make no system call that the filter does not know. Must follow all set-up of our own.
  *   4. Become non-dumpable: nobody of the same uid may look into this process or attach to it.
@@ -19,7 +19,8 @@
  *      listener, and this process does not survive it.
  *   6. Send NOTIFY with the listener, and close it: as long as it were here, this process could
  *      answer for the supervisor. Then SEALED: the supervisor now looks at /proc for itself.
- *   7. Declare the regions, then READY: the gate may accept clients.
+ *   7. Declare the regions and the descriptors of ioeventfds, then READY: the gate may accept
+ *      clients.
  *
  * A failure in 1 to 4 leaves the process as it was, unsealed, and the supervisor, which gets no
  * SEALED, ends it. There is no way back from 5.
@@ -93,6 +94,31 @@ static int seal_regions(struct vfu_ctx *ctx)
                     "region %d cannot be sealed against shrinking: %m; "
                     "use memfd_create() with MFD_ALLOW_SEALING",
                     i);
+        }
+    }
+    return 0;
+}
+
+/* Memory that a hypervisor writes to at any time must not be pulled away by a client either. */
+static int seal_io_fds(struct vfu_ctx *ctx, struct io_fds *io_fds)
+{
+    int err = ioeventfds_collect(ctx->ioeventfds, io_fds);
+
+    if (err < 0) {
+        vfu_log(ctx, LOG_ERR, "ioeventfds have more than %u descriptors", CONTROL_IO_FDS_MAX);
+        return err;
+    }
+    for (uint32_t i = 0; i < io_fds->count; i++) {
+        int seals = io_fds->kind[i] == DESCRIPTOR_MEMORY ? fcntl(io_fds->fds[i], F_GET_SEALS) : 0;
+
+        if (io_fds->kind[i] != DESCRIPTOR_MEMORY || (seals >= 0 && (seals & F_SEAL_SHRINK))) {
+            continue;
+        }
+        if (fcntl(io_fds->fds[i], F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
+            vfu_log(ctx, LOG_ERR,
+                    "shadow memory of an ioeventfd cannot be sealed against shrinking: %m; "
+                    "use memfd_create() with MFD_ALLOW_SEALING");
+            return -EINVAL;
         }
     }
     return 0;
@@ -195,10 +221,39 @@ static int declare_regions(struct vfu_ctx *ctx, struct control_channel *channel)
             return err;
         }
     }
-    return control_send_plain(channel, CONTROL_READY, 0);
+    return 0;
 }
 
-int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct control_seal *seal)
+/* The gate numbers them in the order in which they come. */
+static int declare_io_fds(const struct io_fds *io_fds, struct control_channel *channel)
+{
+    struct control_message message = { .type = CONTROL_IO_FD };
+
+    for (uint32_t i = 0; i < io_fds->count; i++) {
+        int err;
+
+        message.body.io_fd.kind = io_fds->kind[i];
+        err = send_descriptor(channel, &message, io_fds->fds[i]);
+        if (err < 0) {
+            return err;
+        }
+    }
+    return 0;
+}
+
+static int declare_all(struct vfu_ctx *ctx, const struct io_fds *io_fds,
+                       struct control_channel *channel)
+{
+    int err = declare_regions(ctx, channel);
+
+    if (err == 0) {
+        err = declare_io_fds(io_fds, channel);
+    }
+    return err < 0 ? err : control_send_plain(channel, CONTROL_READY, 0);
+}
+
+int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct control_seal *seal,
+                 struct io_fds *io_fds)
 {
     struct control_message message;
     int listener;
@@ -209,6 +264,9 @@ int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct co
     }
     if (err == 0) {
         err = seal_regions(ctx);
+    }
+    if (err == 0) {
+        err = seal_io_fds(ctx, io_fds);
     }
     if (err < 0) {
         return err;
@@ -221,5 +279,5 @@ int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct co
         return listener;
     }
     err = report_sealed(channel, listener);
-    return err < 0 ? err : declare_regions(ctx, channel);
+    return err < 0 ? err : declare_all(ctx, io_fds, channel);
 }

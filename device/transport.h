@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "device/attachment.h"
 #include "ipc/control.h"
 #include "ipc/fd_list.h"
 
@@ -34,9 +35,14 @@ struct transport_ops {
                     size_t size, struct fd_list *fds);
     /* Sends up to @size bytes without blocking. Returns how many, or -errno. */
     ssize_t (*send)(struct transport *transport, int sock, const void *buffer, size_t size);
-    /* The same, with the descriptor of PCI region @region, which is @fd. */
-    ssize_t (*send_region)(struct transport *transport, int sock, const void *buffer, size_t size,
-                           uint32_t region, int fd);
+    /*
+     * The same, with descriptors: they go with the first byte. ATTACHMENT_TWIN: our end of the
+     * pair, which does not block, is then in transport->twin.
+     */
+    ssize_t (*send_attached)(struct transport *transport, int sock, const void *buffer, size_t size,
+                             const struct attachment *attachment);
+    /* Whether clients can be sent @fd, as part of an ioeventfd and used as @kind. */
+    bool (*can_share)(const struct transport *transport, int fd, enum descriptor_kind kind);
     /*
      * What poll_fd() waits for from now on: input from the client, or @room for output to it; and
      * whether the client has a deadline. Called again and again while it has.
@@ -63,6 +69,7 @@ struct transport {
     struct vetting vetting;
     bool vets;    /* vetting.kind[] is filled in; else the library looks at descriptors itself */
     bool jailed;  /* no core is ever dumped, and the calls are limited that can be made */
+    int twin;     /* owned; -1: none, or taken by the connection */
     int watch_fd; /* readable when the session is over, whatever the client does; or -1 */
     unsigned
         handshake_seconds;  /* until the version exchange is complete; 0: others look after it */

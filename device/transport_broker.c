@@ -35,6 +35,7 @@ struct broker_transport {
     enum stage stage;
     struct poller poller;
     int declared[VFU_PCI_DEV_NUM_REGIONS]; /* whose memory the gate has; -1: none */
+    struct io_fds io_fds;                  /* and which others; by the numbers it knows them by */
 };
 
 /* The channel belongs to the process, and serves one context. */
@@ -67,7 +68,7 @@ static int wait_for_channel(const struct broker_transport *transport, bool wait)
 static int broker_seal(struct broker_transport *transport, struct vfu_ctx *ctx)
 {
     struct control_seal seal;
-    int err = seal_process(ctx, &transport->channel, &seal);
+    int err = seal_process(ctx, &transport->channel, &seal, &transport->io_fds);
 
     if (err < 0) {
         transport->stage = STAGE_OVER;
@@ -200,25 +201,78 @@ static ssize_t broker_send(struct transport *base, int sock, const void *buffer,
     return n < 0 ? -errno : n;
 }
 
-static ssize_t broker_send_region(struct transport *base, int sock, const void *buffer, size_t size,
-                                  uint32_t region, int fd)
+/* Names the descriptors by what the gate knows them by. Returns 0, or -EBADF: it has no such one.
+ */
+static int name_attachment(const struct broker_transport *transport,
+                           const struct attachment *attachment, struct control_send *send)
+{
+    if (attachment->kind == ATTACHMENT_TWIN) {
+        send->what = CONTROL_SEND_TWIN;
+        return 0;
+    }
+    if (attachment->kind == ATTACHMENT_REGION) {
+        send->what = CONTROL_SEND_REGION;
+        send->count = 1;
+        send->index[0] = (uint16_t)attachment->region;
+        return transport->declared[attachment->region] == attachment->fds.fds[0] ? 0 : -EBADF;
+    }
+    send->what = CONTROL_SEND_IO_FDS;
+    send->count = (uint16_t)attachment->fds.count;
+    for (size_t i = 0; i < attachment->fds.count; i++) {
+        int index = io_fds_find(&transport->io_fds, attachment->fds.fds[i]);
+
+        if (index < 0) {
+            return -EBADF;
+        }
+        send->index[i] = (uint16_t)index;
+    }
+    return 0;
+}
+
+/* A twin socket comes where one was asked for, and was sent. */
+static bool answer_fits(const struct control_sent *sent, size_t size, enum attachment_kind kind,
+                        size_t fds)
+{
+    bool made_twin = kind == ATTACHMENT_TWIN && sent->result > 0;
+
+    return sent->result <= (int32_t)size && fds == (made_twin ? 1 : 0);
+}
+
+static ssize_t broker_send_attached(struct transport *base, int sock, const void *buffer,
+                                    size_t size, const struct attachment *attachment)
 {
     struct broker_transport *transport = self(base);
-    AUTO_FD_LIST none = { .count = 0 };
+    AUTO_FD_LIST ours = { .count = 0 };
     struct control_message message = {
         .type = CONTROL_SEND,
         .tail_size = (uint32_t)(size < CONTROL_TAIL_MAX ? size : CONTROL_TAIL_MAX),
-        .body.send = { .region = region },
     };
+    int err = name_attachment(transport, attachment, &message.body.send);
 
-    if (transport->declared[region] != fd) {
-        return -EBADF; /* set up after the seal */
+    if (err < 0) {
+        return err;
     }
     memcpy(message.tail, buffer, message.tail_size);
-    if (call_gate(transport, &message, &none) < 0) {
+    if (call_gate(transport, &message, &ours) < 0) {
         return -ENOTCONN; /* without its gate the client is gone too */
     }
-    return message.body.sent.result <= (int32_t)size ? message.body.sent.result : -EPROTO;
+    if (!answer_fits(&message.body.sent, size, attachment->kind, ours.count)) {
+        return -EPROTO;
+    }
+    if (ours.count > 0) {
+        base->twin = fd_list_take(&ours, 0);
+    }
+    return message.body.sent.result;
+}
+
+/* After the seal the gate gets no more descriptors. */
+static bool broker_can_share(const struct transport *base, int fd, enum descriptor_kind kind)
+{
+    const struct broker_transport *transport = self(base);
+    int index = io_fds_find(&transport->io_fds, fd);
+
+    return fd < 0 || transport->stage == STAGE_UNSEALED ||
+           (index >= 0 && transport->io_fds.kind[index] == kind);
 }
 
 static void broker_expect(struct transport *base, int sock, bool room, bool timed)
@@ -255,7 +309,8 @@ static const struct transport_ops broker_ops = {
     .attach = broker_attach,
     .take = broker_take,
     .send = broker_send,
-    .send_region = broker_send_region,
+    .send_attached = broker_send_attached,
+    .can_share = broker_can_share,
     .expect = broker_expect,
     .negotiated = broker_negotiated,
     .detach = broker_detach,
@@ -302,6 +357,7 @@ int transport_broker_create(struct transport **result, const char *channel, bool
         .ops = &broker_ops,
         .vets = true,
         .jailed = true,
+        .twin = -1,
         .watch_fd = fd,
     };
     transport->channel = (struct control_channel){

@@ -7,6 +7,7 @@
 #include "ipc/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -58,14 +59,53 @@ static ssize_t socket_send_plain(struct transport *transport, int sock, const vo
     return n < 0 ? -errno : n;
 }
 
-static ssize_t socket_send_region(struct transport *transport, int sock, const void *buffer,
-                                  size_t size, uint32_t region, int fd)
+/* The client's end is left as clients make their sockets themselves. */
+static int make_pair(int pair[2])
 {
-    struct fd_list fds;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        return -errno;
+    }
+    if (fcntl(pair[0], F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
+        int err = -errno;
 
-    fd_list_init(&fds);
-    fd_list_add(&fds, fd); /* borrowed, so the list is not closed */
-    return socket_send(sock, buffer, size, MSG_DONTWAIT, &fds);
+        fd_close(&pair[0]);
+        fd_close(&pair[1]);
+        return err;
+    }
+    return 0;
+}
+
+static ssize_t send_with_twin(struct transport *transport, int sock, const void *buffer,
+                              size_t size)
+{
+    AUTO_FD_LIST client_end = { .count = 0 };
+    int pair[2];
+    ssize_t n = make_pair(pair);
+
+    if (n < 0) {
+        return n;
+    }
+    fd_list_add(&client_end, pair[1]);
+    n = socket_send(sock, buffer, size, MSG_DONTWAIT, &client_end);
+    if (n > 0) {
+        transport->twin = fd_take(&pair[0]);
+    }
+    fd_close(&pair[0]);
+    return n;
+}
+
+static ssize_t socket_send_attached(struct transport *transport, int sock, const void *buffer,
+                                    size_t size, const struct attachment *attachment)
+{
+    if (attachment->kind == ATTACHMENT_TWIN) {
+        return send_with_twin(transport, sock, buffer, size);
+    }
+    return socket_send(sock, buffer, size, MSG_DONTWAIT, &attachment->fds);
+}
+
+static bool socket_can_share(const struct transport *transport, int fd, enum descriptor_kind kind)
+{
+    return true;
 }
 
 static void socket_expect(struct transport *transport, int sock, bool room, bool timed)
@@ -110,7 +150,8 @@ static const struct transport_ops socket_ops = {
     .attach = socket_attach,
     .take = socket_take,
     .send = socket_send_plain,
-    .send_region = socket_send_region,
+    .send_attached = socket_send_attached,
+    .can_share = socket_can_share,
     .expect = socket_expect,
     .negotiated = socket_negotiated,
     .detach = socket_detach,
@@ -155,6 +196,7 @@ int transport_socket_create(struct transport **result, const char *path, bool no
     }
     transport->base = (struct transport){
         .ops = &socket_ops,
+        .twin = -1,
         .watch_fd = -1,
         .handshake_seconds = HANDSHAKE_SECONDS,
         .stall_seconds = STALL_SECONDS,

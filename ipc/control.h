@@ -20,6 +20,7 @@
  *   (verifies the process in /proc)
  *   DEVICE + its end of the device channel -------------> (jails itself)
  *                            REGION + memory -----------> one for each shared region
+ *                            IO_FD + descriptor --------> one for each that ioeventfds have
  *                            READY ---------------------> (waits for a client)
  *          <--------------------------------------------- WAITING
  *   (verifies the gate)
@@ -30,7 +31,7 @@
  *                            TAKE ----------------------> for messages that may carry descriptors
  *                                   <-------------------- TAKEN + vetted descriptors
  *                            SEND ----------------------> for replies that carry descriptors
- *                                   <-------------------- SENT
+ *                                   <-------------------- SENT, + an end of the twin socket
  *                            NEGOTIATED ----------------> the handshake limit no longer runs
  *                            DETACHED ------------------> the client is gone; session over
  *          <--------------------------------------------- ENDED
@@ -56,18 +57,22 @@
 /* Largest tail: a filter program, or a piece of the client's stream. */
 #define CONTROL_TAIL_MAX 4096u
 
+/* Descriptors of ioeventfds that a device process can declare. */
+#define CONTROL_IO_FDS_MAX 512u
+
 enum control_type {
     /* device channel */
     CONTROL_SEAL = 1,   /* to device: limits; tail: the final filter, struct sock_filter[] */
     CONTROL_NOTIFY,     /* to supervisor: filter loaded; 1 fd: its notification listener */
     CONTROL_SEALED,     /* to supervisor: listener closed, nothing left to give up: verify me */
     CONTROL_REGION,     /* to gate: memory that a region shares with clients; 1 fd */
-    CONTROL_READY,      /* to gate: all regions declared, give me a client */
+    CONTROL_IO_FD,      /* to gate: eventfd or shadow memory of an ioeventfd; 1 fd */
+    CONTROL_READY,      /* to gate: all is declared, give me a client */
     CONTROL_CLIENT,     /* to device; 1 fd: the client's socket, non-blocking */
     CONTROL_TAKE,       /* to gate: receive from the client */
     CONTROL_TAKEN,      /* to device: result; tail: the bytes; vetted fds */
     CONTROL_SEND,       /* to gate: send to the client with descriptors; tail: the bytes */
-    CONTROL_SENT,       /* to device: result */
+    CONTROL_SENT,       /* to device: result; 1 fd if a twin socket was made */
     CONTROL_NEGOTIATED, /* to gate: VERSION succeeded */
     CONTROL_DETACHED,   /* to gate: the device is done with this client */
     /* gate channel */
@@ -108,6 +113,13 @@ struct control_region {
 };
 static_assert(sizeof(struct control_region) == 8, "layout");
 
+/* Numbered from 0 in the order in which they are declared. */
+struct control_io_fd {
+    uint32_t kind; /* enum descriptor_kind: EVENTFD, or MEMORY sealed against shrinking */
+    uint32_t reserved;
+};
+static_assert(sizeof(struct control_io_fd) == 8, "layout");
+
 struct control_take {
     uint32_t size;    /* at most, 1..FRAME_TAKE_MAX */
     uint16_t command; /* of the header that was peeked at; 0 if it was not complete */
@@ -123,11 +135,19 @@ struct control_taken {
 };
 static_assert(sizeof(struct control_taken) == 268, "layout");
 
-struct control_send {
-    uint32_t region; /* whose declared memory goes along */
-    uint32_t reserved;
+/* What goes along. */
+enum control_send_what {
+    CONTROL_SEND_REGION = 1, /* the memory of one region */
+    CONTROL_SEND_IO_FDS,     /* of the descriptors declared with IO_FD */
+    CONTROL_SEND_TWIN,       /* one end of a new pair; once, before NEGOTIATED */
 };
-static_assert(sizeof(struct control_send) == 8, "layout");
+
+struct control_send {
+    uint16_t what;                   /* enum control_send_what */
+    uint16_t count;                  /* entries in index[] */
+    uint16_t index[FD_LIST_MAX + 1]; /* of the region, or of each descriptor */
+};
+static_assert(sizeof(struct control_send) == 512, "layout");
 
 struct control_sent {
     int32_t result; /* bytes sent, or -errno */
@@ -171,6 +191,7 @@ enum control_end {
     CONTROL_END_HANDSHAKE_TIMEOUT, /* no VERSION within client.handshake_seconds */
     CONTROL_END_DEVICE_GONE,       /* the device channel closed */
     CONTROL_END_DEVICE_PROTOCOL,   /* the device broke the rules of the channel */
+    CONTROL_END_DEVICE_DESCRIPTOR, /* it declared what clients must not get; detail: its kind */
     CONTROL_END_CLIENT_PROTOCOL,   /* the client broke the stream: out-of-band data, ETOOMANYREFS */
     CONTROL_END_ERROR,             /* detail: errno */
 };
@@ -188,6 +209,7 @@ struct control_message {
     union {
         struct control_seal seal;
         struct control_region region;
+        struct control_io_fd io_fd;
         struct control_take take;
         struct control_taken taken;
         struct control_send send;
@@ -212,7 +234,7 @@ enum control_state {
     CONTROL_STATE_START = 1 << 0,    /* spawned, SEAL not sent */
     CONTROL_STATE_SEALING = 1 << 1,  /* SEAL sent */
     CONTROL_STATE_FILTERED = 1 << 2, /* NOTIFY sent */
-    CONTROL_STATE_SEALED = 1 << 3,   /* declares regions */
+    CONTROL_STATE_SEALED = 1 << 3,   /* declares what clients may get */
     CONTROL_STATE_READY = 1 << 4,    /* waits for a client */
     CONTROL_STATE_SERVING = 1 << 5,  /* has one */
     CONTROL_STATE_TAKING = 1 << 6,   /* TAKE unanswered */

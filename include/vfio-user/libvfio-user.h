@@ -132,7 +132,7 @@ int vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
  * Returns 0, or -1 with errno:
  *   EINVAL      a client is attached already; or the client's message was not acceptable: the
  *               connection is closed, and another client can be attached; or, under vfu-broker,
- *               the memory of a region is not a memfd
+ *               the memory of a region is not a memfd, or shadow memory cannot be sealed
  *   EAGAIN      see above
  *   EINTR       a signal; call again
  *   ENOMSG      the client closed the connection before it said anything
@@ -141,7 +141,8 @@ int vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
  *   ETIMEDOUT   the client did not complete the exchange within 10 seconds
  *   ENOTCONN    under vfu-broker: the broker is gone
  *   ESHUTDOWN   under vfu-broker: this session is over, the process should end
- *   E2BIG       under vfu-broker: more interrupts than the policy's irqs.max_vectors
+ *   E2BIG       under vfu-broker: more interrupts than the policy's irqs.max_vectors, or too many
+ *               descriptors of ioeventfds
  *   EPROTO      under vfu-broker: library and broker do not understand each other
  */
 int vfu_attach_ctx(vfu_ctx_t *vfu_ctx);
@@ -287,6 +288,35 @@ static_assert(sizeof(off_t) == 8, "only 64-bit platforms");
 int vfu_setup_region(vfu_ctx_t *vfu_ctx, int region_idx, size_t size,
                      vfu_region_access_cb_t *region_access, int flags, struct iovec *mmap_areas,
                      uint32_t nr_mmap_areas, int fd, uint64_t offset);
+
+/*
+ * vfu_create_ioeventfd - lets the client's hypervisor signal @fd for writes of the guest
+ * @region_idx: VFU_PCI_DEV_*_REGION_IDX
+ * @fd: an eventfd; -1 for none. Borrowed: it has to stay open as long as the context.
+ * @gpa_offset: where in the region, bytes
+ * @size: of the writes that count, bytes; 0 for any
+ * @flags: KVM_IOEVENTFD_FLAG_* of linux/kvm.h
+ * @datamatch: value that counts, with KVM_IOEVENTFD_FLAG_DATAMATCH
+ * @shadow_fd: memory in which the hypervisor leaves the value written; -1 for none. Borrowed too.
+ * @shadow_offset: where in @shadow_fd
+ *
+ * What is described is for the client to do or not; nothing of it is looked at but that it lies in
+ * the region. Clients may ask at any time, and see the newest first. There is no way to take an
+ * ioeventfd back; they survive clients.
+ *
+ * Under vfu-broker: @shadow_fd has to be a memfd that can be sealed against shrinking, which the
+ * first vfu_attach_ctx() does. After it, only descriptors can be used that some ioeventfd had
+ * before. At most 512 different ones in all regions.
+ *
+ * Returns 0, or -1 with errno:
+ *   EINVAL  no such region, not within it, or no descriptor
+ *   ENOSPC  more than 253 descriptors in one region, more than 21845 ioeventfds
+ *   ENOMEM
+ *   EPERM   under vfu-broker: too late for this descriptor
+ */
+int vfu_create_ioeventfd(vfu_ctx_t *vfu_ctx, uint32_t region_idx, int fd, size_t gpa_offset,
+                         uint32_t size, uint32_t flags, uint64_t datamatch, int shadow_fd,
+                         size_t shadow_offset);
 
 /* ---- Reset ------------------------------------------------------------------------------ */
 

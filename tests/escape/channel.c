@@ -120,26 +120,70 @@ static long region_too_late(const struct surroundings *s)
     return violate(s, &message, sizeof(message.body.region), 1);
 }
 
-static long send_undeclared_region(const struct surroundings *s)
+static long io_fd_too_late(const struct surroundings *s)
 {
     const struct control_message message = {
-        .type = CONTROL_SEND,
-        .tail_size = 16,
-        .body.send.region = 5,
+        .type = CONTROL_IO_FD,
+        .body.io_fd.kind = DESCRIPTOR_EVENTFD,
     };
 
+    return violate(s, &message, sizeof(message.body.io_fd), 1);
+}
+
+/* Wants the start of a reply sent with what it names. */
+static long send_with(const struct surroundings *s, uint16_t what, uint16_t count, uint16_t index)
+{
+    struct control_message message = {
+        .type = CONTROL_SEND,
+        .tail_size = 16,
+        .body.send = { .what = what, .count = count },
+    };
+
+    for (size_t i = 0; i <= FD_LIST_MAX; i++) {
+        message.body.send.index[i] = index;
+    }
     return violate(s, &message, sizeof(message.body.send), 0);
+}
+
+static long send_undeclared_region(const struct surroundings *s)
+{
+    return send_with(s, CONTROL_SEND_REGION, 1, 5);
 }
 
 static long send_impossible_region(const struct surroundings *s)
 {
-    const struct control_message message = {
-        .type = CONTROL_SEND,
-        .tail_size = 16,
-        .body.send.region = UINT32_MAX,
-    };
+    return send_with(s, CONTROL_SEND_REGION, 1, UINT16_MAX);
+}
 
-    return violate(s, &message, sizeof(message.body.send), 0);
+static long send_two_regions(const struct surroundings *s)
+{
+    return send_with(s, CONTROL_SEND_REGION, 2, 0);
+}
+
+static long send_undeclared_io_fd(const struct surroundings *s)
+{
+    return send_with(s, CONTROL_SEND_IO_FDS, 1, 0);
+}
+
+static long send_impossible_io_fds(const struct surroundings *s)
+{
+    return send_with(s, CONTROL_SEND_IO_FDS, UINT16_MAX, UINT16_MAX);
+}
+
+static long send_nothing(const struct surroundings *s)
+{
+    return send_with(s, CONTROL_SEND_IO_FDS, 0, 0);
+}
+
+static long send_unknown(const struct surroundings *s)
+{
+    return send_with(s, UINT16_MAX, 1, 0);
+}
+
+/* It belongs to the negotiation. */
+static long twin_socket_too_late(const struct surroundings *s)
+{
+    return send_with(s, CONTROL_SEND_TWIN, 0, 0);
 }
 
 static long message_253_descriptors(const struct surroundings *s)
@@ -313,6 +357,7 @@ static long take_too_much(const struct surroundings *s)
 
 #define REFUSED STOPPED(-EINVAL, "vetting")
 #define BREACH(name, run) ATTEMPT(name, run, ENDS_SESSION(EPROTO), RETURNS(0))
+#define SENDING(name, run) ATTEMPT(name, run, ENDS_SESSION(EINVAL), RETURNS(0))
 #define TAKING(name, run) ATTEMPT(name, run, REFUSED, RETURNS(1), .client = CLIENT_SENDS_DESCRIPTOR)
 
 static const struct attempt table[] = {
@@ -325,8 +370,15 @@ static const struct attempt table[] = {
     BREACH("negotiated-again", negotiated_again),
     BREACH("wrong-direction", wrong_direction),
     BREACH("region-too-late", region_too_late),
-    ATTEMPT("send-undeclared-region", send_undeclared_region, ENDS_SESSION(EINVAL), RETURNS(0)),
-    ATTEMPT("send-impossible-region", send_impossible_region, ENDS_SESSION(EINVAL), RETURNS(0)),
+    BREACH("io-fd-too-late", io_fd_too_late),
+    SENDING("send-undeclared-region", send_undeclared_region),
+    SENDING("send-impossible-region", send_impossible_region),
+    SENDING("send-two-regions", send_two_regions),
+    SENDING("send-undeclared-io-fd", send_undeclared_io_fd),
+    SENDING("send-impossible-io-fds", send_impossible_io_fds),
+    SENDING("send-nothing", send_nothing),
+    SENDING("send-unknown", send_unknown),
+    SENDING("twin-socket-too-late", twin_socket_too_late),
     BREACH("message-253-descriptors", message_253_descriptors),
     BREACH("message-too-long", message_too_long),
     BREACH("message-too-short", message_too_short),

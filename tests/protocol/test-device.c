@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -22,7 +23,7 @@
 
 #include <vfio-user/libvfio-user.h>
 
-#define REGISTER_COUNT ((TEST_REG_END - TEST_REG_TRIGGER) / 8)
+#define REGISTER_COUNT ((TEST_REG_MORE_END - TEST_REG_TRIGGER) / 8)
 #define ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
 struct guest_region {
@@ -43,6 +44,10 @@ struct test_device {
     uint64_t registers[REGISTER_COUNT];
     uint8_t ports[TEST_DEVICE_BAR3_SIZE];
     uint8_t *shared; /* BAR4: mapping of the file that clients map too */
+    int events[TEST_IO_EVENTS];
+    int spare_event; /* not part of an ioeventfd */
+    int shadow_fd;
+    uint8_t *shadow; /* its mapping */
     struct guest_region guest[TEST_DEVICE_MAX_MAPS];
 };
 
@@ -134,6 +139,27 @@ static void access_guest(struct test_device *device, uint64_t at, bool is_write)
     }
 }
 
+/* Zero if it was not signalled: it does not wait. */
+static uint64_t read_io(struct test_device *device, uint64_t which)
+{
+    uint64_t value = 0;
+    uint32_t shadow;
+
+    if (which == TEST_IO_MEMORY) {
+        memcpy(&shadow, device->shadow + TEST_DEVICE_SHADOW_OFFSET, sizeof(shadow));
+        return shadow;
+    }
+    return which < TEST_IO_EVENTS && read(device->events[which], &value, sizeof(value)) > 0 ? value
+                                                                                            : 0;
+}
+
+static int create_io(vfu_ctx_t *ctx, const struct test_device *device, uint64_t how)
+{
+    int event = how == TEST_IO_CREATE_KNOWN ? device->events[TEST_IO_FIRST] : device->spare_event;
+
+    return vfu_create_ioeventfd(ctx, VFU_PCI_DEV_BAR3_REGION_IDX, event, 4, 4, 0, 0, -1, 0);
+}
+
 static void write_register(vfu_ctx_t *ctx, struct test_device *device, uint64_t offset,
                            uint64_t value)
 {
@@ -148,6 +174,12 @@ static void write_register(vfu_ctx_t *ctx, struct test_device *device, uint64_t 
     case TEST_REG_GUEST_READ:
     case TEST_REG_GUEST_WRITE:
         access_guest(device, value, offset == TEST_REG_GUEST_WRITE);
+        break;
+    case TEST_REG_IO_READ:
+        *reg(device, TEST_REG_IO_VALUE) = read_io(device, value);
+        break;
+    case TEST_REG_IO_CREATE:
+        *reg(device, TEST_REG_RESULT) = create_io(ctx, device, value) < 0 ? (uint64_t)errno : 0;
         break;
     case TEST_REG_GUEST_ADDRESS:
     case TEST_REG_GUEST_COUNT:
@@ -188,7 +220,7 @@ static ssize_t access_registers(vfu_ctx_t *ctx, struct test_device *device, char
     if (offset >= TEST_REG_FAILS) {
         return refuse(offset, count);
     }
-    if (offset + count > TEST_REG_END) {
+    if (offset + count > (offset < TEST_REG_IO_READ ? TEST_REG_END : TEST_REG_MORE_END)) {
         errno = ENXIO;
         return -1;
     }
@@ -380,6 +412,63 @@ static void describe_regions(vfu_ctx_t *ctx, int shared_fd)
     }
 }
 
+static void create_events(struct test_device *device)
+{
+    for (int i = 0; i < TEST_IO_EVENTS; i++) {
+        device->events[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    }
+    device->spare_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    device->shadow_fd = memfd_create("test-device-shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (device->spare_event < 0 || device->shadow_fd < 0 ||
+        ftruncate(device->shadow_fd, TEST_DEVICE_SHADOW_SIZE) < 0) {
+        err(EXIT_FAILURE, "ioeventfds");
+    }
+    device->shadow = mmap(NULL, TEST_DEVICE_SHADOW_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                          device->shadow_fd, 0);
+    if (device->shadow == MAP_FAILED) {
+        err(EXIT_FAILURE, "shadow memory");
+    }
+}
+
+static void describe_ioeventfds(vfu_ctx_t *ctx, const struct test_device *device)
+{
+    const struct {
+        int fd;
+        size_t offset;
+        uint32_t size;
+        uint32_t flags;
+        uint64_t datamatch;
+        int shadow_fd;
+        size_t shadow_offset;
+    } ioeventfds[TEST_DEVICE_IO_COUNT] = {
+        { device->events[TEST_IO_FIRST], 0, 4, 0, 0, -1, 0 },
+        { device->events[TEST_IO_MATCH], 8, 8, 1, TEST_DEVICE_IO_MATCH, -1, 0 },
+        { device->events[TEST_IO_FIRST], 0x10, 2, 2, 0, -1, 0 },
+        { -1, 0x20, 1, 0, 0, -1, 0 },
+        { device->events[TEST_IO_SHADOW], 0x28, 4, 0, 0, device->shadow_fd,
+          TEST_DEVICE_SHADOW_OFFSET },
+    };
+
+    for (size_t i = 0; i < ELEMENTS(ioeventfds); i++) {
+        if (vfu_create_ioeventfd(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, ioeventfds[i].fd,
+                                 ioeventfds[i].offset, ioeventfds[i].size, ioeventfds[i].flags,
+                                 ioeventfds[i].datamatch, ioeventfds[i].shadow_fd,
+                                 ioeventfds[i].shadow_offset) < 0) {
+            err(EXIT_FAILURE, "ioeventfd %zu", i);
+        }
+    }
+}
+
+static void close_events(struct test_device *device)
+{
+    for (int i = 0; i < TEST_IO_EVENTS; i++) {
+        close(device->events[i]);
+    }
+    close(device->spare_event);
+    munmap(device->shadow, TEST_DEVICE_SHADOW_SIZE);
+    close(device->shadow_fd);
+}
+
 static void describe_interrupts(vfu_ctx_t *ctx)
 {
     if (vfu_setup_device_nr_irqs(ctx, VFU_DEV_INTX_IRQ, 1) < 0 ||
@@ -403,6 +492,7 @@ static void describe(vfu_ctx_t *ctx, const struct options *options, int shared_f
     vfu_pci_set_class(ctx, TEST_DEVICE_CLASS >> 16, (TEST_DEVICE_CLASS >> 8) & 0xff,
                       TEST_DEVICE_CLASS & 0xff);
     describe_regions(ctx, shared_fd);
+    describe_ioeventfds(ctx, vfu_get_private(ctx));
     describe_interrupts(ctx);
     if (vfu_setup_device_reset_cb(ctx, on_reset) < 0) {
         err(EXIT_FAILURE, "reset");
@@ -524,6 +614,7 @@ int main(int argc, char **argv)
     vfu_ctx_t *ctx;
 
     sigaction(SIGTERM, &stop, NULL);
+    create_events(&device);
     ctx = vfu_create_ctx(VFU_TRANS_SOCK, options.socket,
                          options.polling ? LIBVFIO_USER_FLAG_ATTACH_NB : 0, &device,
                          VFU_DEV_TYPE_PCI);
@@ -541,5 +632,6 @@ int main(int argc, char **argv)
     munmap(device.shared - TEST_DEVICE_BAR4_OFFSET,
            TEST_DEVICE_BAR4_OFFSET + TEST_DEVICE_BAR4_SIZE);
     close(shared_fd);
+    close_events(&device);
     return outcome == ENDS ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -93,10 +93,38 @@ enum test_register {
     TEST_REG_WRITES = 0x8d0, /* writes to BAR2 */
     TEST_REG_END = 0x8d8,
 
+    /* What concerns ioeventfds and messages to the client. */
+    TEST_REG_IO_READ = 0xe00,   /* write: read this ioeventfd; TEST_REG_IO_VALUE has what it held */
+    TEST_REG_IO_VALUE = 0xe08,  /* read */
+    TEST_REG_IO_CREATE = 0xe10, /* write: another ioeventfd, enum test_io_create; TEST_REG_RESULT */
+    TEST_REG_MORE_END = 0xe18,
+
     /* Accesses that the device refuses. */
     TEST_REG_FAILS = 0xf00,   /* with EIO */
     TEST_REG_SHORT = 0xf08,   /* by handling one byte less */
     TEST_REG_NO_ERRNO = 0xf10 /* with -1 and errno 0 */
+};
+
+/* Ioeventfds of BAR0, in the order in which the device creates them. */
+#define TEST_DEVICE_IO_COUNT 5
+#define TEST_DEVICE_IO_FDS 4 /* three eventfds and the shadow memory, different ones */
+#define TEST_DEVICE_IO_MATCH 0x1122334455667788
+#define TEST_DEVICE_SHADOW_SIZE 0x1000
+#define TEST_DEVICE_SHADOW_OFFSET 0x100
+
+/* Which of the eventfds; the last two values are not one. */
+enum test_io {
+    TEST_IO_FIRST,  /* writes of 4 bytes to 0, and of 2 bytes to the port 0x10 */
+    TEST_IO_MATCH,  /* writes of TEST_DEVICE_IO_MATCH to 8 */
+    TEST_IO_SHADOW, /* writes of 4 bytes to 0x28, with the value in the shadow memory */
+    TEST_IO_EVENTS,
+    TEST_IO_MEMORY = TEST_IO_EVENTS, /* for TEST_REG_IO_READ: the value in the shadow memory */
+};
+
+/* Ioeventfds that are created on BAR3 while a client is there. */
+enum test_io_create {
+    TEST_IO_CREATE_KNOWN,   /* with an eventfd that another one has */
+    TEST_IO_CREATE_UNKNOWN, /* with one that none has had so far */
 };
 
 enum test_crash {

@@ -840,7 +840,9 @@ static void ask_for_region(struct session *session)
 {
     write_region_request(session);
     expect(session, CONTROL_SEND, NULL);
-    assert_int_equal(session->message.body.send.region, 0);
+    assert_int_equal(session->message.body.send.what, CONTROL_SEND_REGION);
+    assert_int_equal(session->message.body.send.count, 1);
+    assert_int_equal(session->message.body.send.index[0], 0);
     assert_int_equal(session->message.tail_size, 16 + 64);
 }
 

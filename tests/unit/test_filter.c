@@ -486,9 +486,10 @@ static void test_final_names_these_calls_alone(void **state)
 static void test_gate_names_these_calls_alone(void **state)
 {
     static const char *const calls[] = {
-        "ppoll",       "recvmsg",       "sendmsg",      "accept4",         "getsockopt",
-        "fcntl",       "readlinkat",    "fstat",        "newfstatat",      "fstatfs",
-        "close",       "clock_gettime", "rt_sigreturn", "restart_syscall", "exit_group",
+        "ppoll",        "recvmsg",         "sendmsg",    "accept4",
+        "getsockopt",   "fcntl",           "readlinkat", "fstat",
+        "newfstatat",   "fstatfs",         "close",      "clock_gettime",
+        "rt_sigreturn", "restart_syscall", "exit_group", "socketpair",
 #ifdef VFU_SANITIZED
         "sigaltstack",
 #endif

@@ -35,12 +35,13 @@ static const struct expected {
     { CONTROL_NOTIFY, "NOTIFY", CHILD, S(SEALING), S(FILTERED), 0, 0, 1, 1, true },
     { CONTROL_SEALED, "SEALED", CHILD, S(FILTERED), S(SEALED), 0, 0, 0, 0, true },
     { CONTROL_REGION, "REGION", CHILD, S(SEALED), 0, 8, 0, 1, 1, false },
+    { CONTROL_IO_FD, "IO_FD", CHILD, S(SEALED), 0, 8, 0, 1, 1, false },
     { CONTROL_READY, "READY", CHILD, S(SEALED), S(READY), 0, 0, 0, 0, true },
     { CONTROL_CLIENT, "CLIENT", BROKER, S(READY), S(SERVING), 0, 0, 1, 1, true },
     { CONTROL_TAKE, "TAKE", CHILD, S(SERVING), S(TAKING), 8, 0, 0, 0, false },
     { CONTROL_TAKEN, "TAKEN", BROKER, S(TAKING), S(SERVING), 268, 4096, 0, 253, false },
-    { CONTROL_SEND, "SEND", CHILD, S(SERVING), S(SENDING), 8, 4096, 0, 0, false },
-    { CONTROL_SENT, "SENT", BROKER, S(SENDING), S(SERVING), 8, 0, 0, 0, false },
+    { CONTROL_SEND, "SEND", CHILD, S(SERVING), S(SENDING), 512, 4096, 0, 0, false },
+    { CONTROL_SENT, "SENT", BROKER, S(SENDING), S(SERVING), 8, 0, 0, 1, false },
     { CONTROL_NEGOTIATED, "NEGOTIATED", CHILD, S(SERVING), 0, 0, 0, 0, 0, true },
     { CONTROL_DETACHED, "DETACHED", CHILD, S(SERVING) | S(TAKING) | S(SENDING), S(OVER), 0, 0, 0, 0,
       true },
@@ -484,12 +485,13 @@ static void walk(const struct step *steps, size_t count, uint32_t start)
 static void test_a_device_session(void **state)
 {
     const struct step steps[] = {
-        { CONTROL_SEAL, false },       { CONTROL_NOTIFY, false }, { CONTROL_SEALED, false },
-        { CONTROL_REGION, false },     { CONTROL_REGION, false }, { CONTROL_READY, false },
-        { CONTROL_CLIENT, false },     { CONTROL_TAKE, false },   { CONTROL_TAKEN, false },
-        { CONTROL_NEGOTIATED, false }, { CONTROL_TAKE, false },   { CONTROL_TAKEN, false },
-        { CONTROL_SEND, false },       { CONTROL_SENT, false },   { CONTROL_SEND, false },
-        { CONTROL_SENT, false },       { CONTROL_TAKE, false },   { CONTROL_DETACHED, false },
+        { CONTROL_SEAL, false },   { CONTROL_NOTIFY, false },   { CONTROL_SEALED, false },
+        { CONTROL_REGION, false }, { CONTROL_REGION, false },   { CONTROL_IO_FD, false },
+        { CONTROL_IO_FD, false },  { CONTROL_READY, false },    { CONTROL_CLIENT, false },
+        { CONTROL_TAKE, false },   { CONTROL_TAKEN, false },    { CONTROL_NEGOTIATED, false },
+        { CONTROL_TAKE, false },   { CONTROL_TAKEN, false },    { CONTROL_SEND, false },
+        { CONTROL_SENT, false },   { CONTROL_SEND, false },     { CONTROL_SENT, false },
+        { CONTROL_TAKE, false },   { CONTROL_DETACHED, false },
     };
 
     walk(steps, sizeof(steps) / sizeof(steps[0]), S(START));

@@ -643,6 +643,35 @@ static void test_withheld_memory_between_eventfds_leaves_them_in_order(void **st
     assert_int_equal(open_descriptors(), before);
 }
 
+/* What a device process wants its clients to be sent. */
+static void test_io_fd_is_an_eventfd_or_memory_that_cannot_shrink(void **state)
+{
+    int event = eventfd(0, EFD_CLOEXEC);
+    int memfd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int path = open("/proc/self", O_PATH | O_CLOEXEC);
+    int pipe_fds[2];
+
+    assert_return_code(pipe2(pipe_fds, O_CLOEXEC), errno);
+    assert_true(event >= 0 && memfd >= 0 && path >= 0);
+    assert_true(vetting_judge_io_fd(&vetting, event, DESCRIPTOR_EVENTFD));
+    assert_false(vetting_judge_io_fd(&vetting, event, DESCRIPTOR_MEMORY));
+    assert_false(vetting_judge_io_fd(&vetting, memfd, DESCRIPTOR_MEMORY));
+    assert_return_code(fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK), errno);
+    assert_true(vetting_judge_io_fd(&vetting, memfd, DESCRIPTOR_MEMORY));
+    assert_false(vetting_judge_io_fd(&vetting, memfd, DESCRIPTOR_EVENTFD));
+    for (uint32_t kind = 0; kind < 5; kind++) {
+        assert_false(vetting_judge_io_fd(&vetting, pipe_fds[1], (enum descriptor_kind)kind));
+        assert_false(vetting_judge_io_fd(&vetting, path, (enum descriptor_kind)kind));
+    }
+    assert_false(vetting_judge_io_fd(&vetting, event, DESCRIPTOR_WITHHELD));
+    assert_false(vetting_judge_io_fd(&vetting, event, (enum descriptor_kind)0));
+    close(event);
+    close(memfd);
+    close(path);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
 static void test_reason_names_are_bounded(void **state)
 {
     for (uint32_t reason = 0; reason < VETTING_REASON_MAX; reason++) {
@@ -669,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_253_descriptors_for_one_mapping_leave_the_first),
         cmocka_unit_test(test_253_descriptors_for_a_command_without_are_closed),
         cmocka_unit_test(test_withheld_memory_between_eventfds_leaves_them_in_order),
+        cmocka_unit_test(test_io_fd_is_an_eventfd_or_memory_that_cannot_shrink),
         cmocka_unit_test(test_reason_names_are_bounded),
     };
 
