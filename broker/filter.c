@@ -18,6 +18,9 @@
     (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |     \
      CLONE_NEWCGROUP)
 
+/* In the number of a call of x32 (x86-64 Linux 3.4). */
+#define X32_BIT 0x40000000
+
 static void release(scmp_filter_ctx *ctx)
 {
     seccomp_release(*ctx);
@@ -25,12 +28,12 @@ static void release(scmp_filter_ctx *ctx)
 
 #define AUTO_FILTER_CTX __attribute__((cleanup(release))) scmp_filter_ctx
 
-/* A context for the native architecture alone: any other one, and x32, is killed outright. */
-static scmp_filter_ctx new_context(uint32_t default_action)
+/* A context for the native architecture alone: any other one, and x32, is @denied outright. */
+static scmp_filter_ctx new_context(uint32_t default_action, uint32_t denied)
 {
     scmp_filter_ctx ctx = seccomp_init(default_action);
 
-    if (ctx != NULL && (seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) < 0 ||
+    if (ctx != NULL && (seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, denied) < 0 ||
                         seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2) < 0)) {
         seccomp_release(ctx);
         ctx = NULL;
@@ -108,7 +111,7 @@ static bool policy_lists(const struct policy *policy, const char *syscall)
     return false;
 }
 
-static bool start_denies(const char *syscall)
+bool filter_start_denies(const char *syscall)
 {
     for (size_t i = 0; i < filter_start_denied_count; i++) {
         if (strcmp(filter_start_denied[i], syscall) == 0) {
@@ -124,7 +127,7 @@ static int add_policy_calls(scmp_filter_ctx ctx, const struct policy *policy, co
         int nr = seccomp_syscall_resolve_name(*name);
         int err;
 
-        if (nr < 0 || start_denies(*name)) {
+        if (nr < 0 || filter_start_denies(*name)) {
             *unknown = *name;
             return -EINVAL;
         }
@@ -138,7 +141,7 @@ static int add_policy_calls(scmp_filter_ctx ctx, const struct policy *policy, co
 
 int filter_compile_final(struct filter *filter, const struct policy *policy, const char **unknown)
 {
-    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_NOTIFY);
+    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_NOTIFY, SCMP_ACT_NOTIFY);
     int err = ctx != NULL ? 0 : -EINVAL;
 
     *unknown = NULL;
@@ -155,7 +158,7 @@ int filter_compile_final(struct filter *filter, const struct policy *policy, con
 
 int filter_compile_start(struct filter *filter)
 {
-    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_ALLOW);
+    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_ALLOW, SCMP_ACT_TRACE(0));
     int err = ctx != NULL ? 0 : -EINVAL;
 
     for (size_t i = 0; err == 0 && i < filter_start_denied_count; i++) {
@@ -178,7 +181,7 @@ int filter_compile_start(struct filter *filter)
 
 int filter_compile_gate(struct filter *filter)
 {
-    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_KILL_PROCESS);
+    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_PROCESS);
     int err = ctx != NULL ? 0 : -EINVAL;
 
     for (size_t i = 0; err == 0 && i < filter_gate_rule_count; i++) {
@@ -209,9 +212,27 @@ void filter_describe_final(const struct policy *policy,
     }
 }
 
-const char *filter_syscall_name(int nr, char *buffer, size_t size)
+uint32_t filter_native(void)
 {
-    char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, nr);
+    return seccomp_arch_native();
+}
+
+const char *filter_arch_name(uint32_t arch, int nr)
+{
+    if (arch == SCMP_ARCH_X86_64 && nr >= X32_BIT) {
+        return "x32";
+    }
+    return arch == SCMP_ARCH_X86_64    ? "x86_64"
+           : arch == SCMP_ARCH_X86     ? "i386"
+           : arch == SCMP_ARCH_AARCH64 ? "aarch64"
+           : arch == SCMP_ARCH_ARM     ? "arm"
+                                       : "unknown";
+}
+
+const char *filter_syscall_name(uint32_t arch, int nr, char *buffer, size_t size)
+{
+    uint32_t table = arch == SCMP_ARCH_X86_64 && nr >= X32_BIT ? SCMP_ARCH_X32 : arch;
+    char *name = seccomp_syscall_resolve_num_arch(table, nr);
 
     snprintf(buffer, size, "%s", name != NULL ? name : "unknown");
     free(name);

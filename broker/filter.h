@@ -6,7 +6,8 @@
  *   start  loaded before exec: everything but what no device program needs even to start. It
  *          denies with TRACE (ENOSYS without a tracer), which the final filter's user notification
  *          outranks (seccomp(2): of several filters' answers the one of highest precedence counts),
- *          so that a blocked call is still named after the seal. Foreign architectures are killed.
+ *          so that a blocked call is still named after the seal. The same goes for calls of foreign
+ *          architectures and x32, none of which is ever allowed.
  *   final  loaded by the library at the seal: only what the tables and the policy list; anything
  *          else notifies the supervisor.
  *   gate   the gate's own; anything else kills it.
@@ -16,6 +17,8 @@
 #include "policy/policy.h"
 
 #include <linux/filter.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 struct filter {
     struct sock_filter *code; /* owned */
@@ -39,5 +42,14 @@ void filter_describe_final(const struct policy *policy,
                            void (*line)(const char *syscall, const char *condition,
                                         const char *reason));
 
-/* Name of a system call of the native architecture; "unknown" if it has none. */
-const char *filter_syscall_name(int nr, char *buffer, size_t size);
+/* Whether the start filter denies a call, so that no policy can allow it. */
+bool filter_start_denies(const char *syscall);
+
+/* The native architecture, as seccomp_data.arch has it. */
+uint32_t filter_native(void);
+
+/* Name of call @nr of @arch (seccomp_data.arch); "unknown" if it has none. Returns @buffer. */
+const char *filter_syscall_name(uint32_t arch, int nr, char *buffer, size_t size);
+
+/* "x86_64", "x32", "i386", ... */
+const char *filter_arch_name(uint32_t arch, int nr);

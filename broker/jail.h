@@ -2,6 +2,7 @@
 /* Starts a device process in its jail. jail.c opens with the stages. */
 #pragma once
 
+#include "broker/audit.h"
 #include "broker/filter.h"
 #include "broker/layers.h"
 #include "broker/program.h"
@@ -21,10 +22,11 @@ struct jail_plan {
     struct filter final;
     int *resources; /* opened files, in the policy's order; owned */
     rlim_t descriptors;
-    rlim_t file_size; /* that writing may reach: memory files are memory too */
-    bool maps_ids;    /* a privileged broker gives the process another uid */
-    int null;         /* /dev/null; owned */
-    int supervisor;   /* a pidfd of the supervisor itself; owned */
+    rlim_t file_size;    /* that writing may reach: memory files are memory too */
+    bool maps_ids;       /* a privileged broker gives the process another uid */
+    int null;            /* /dev/null; owned */
+    int supervisor;      /* a pidfd of the supervisor itself; owned */
+    struct audit *audit; /* takes down what the final filter blocks, and lets it pass; borrowed */
 };
 
 struct jail_process {

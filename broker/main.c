@@ -57,6 +57,19 @@ static enum exit_status check(const struct options *options, const struct jail_p
     return status;
 }
 
+static enum exit_status audit(const struct options *options, struct jail_plan *plan,
+                              const struct filter *gate)
+{
+    struct audit audit = { .seen = { 0 } };
+    enum exit_status status;
+
+    plan->audit = &audit;
+    log_warning("audit", "cause=\"system calls that the policy does not allow are let through\"");
+    status = supervisor_run(options, plan, gate);
+    audit_print(&audit, stdout);
+    return status;
+}
+
 static enum exit_status run(const struct options *options, const struct policy *policy)
 {
     const char *socket = options->sock != NULL ? options->sock : "inherited";
@@ -77,6 +90,8 @@ static enum exit_status run(const struct options *options, const struct policy *
         status = fail(EXIT_STATUS_LAYER, "seccomp-filter: the gate's cannot be compiled");
     } else if (options->check) {
         status = check(options, &plan, &gate);
+    } else if (options->audit) {
+        status = audit(options, &plan, &gate);
     } else {
         status = supervisor_run(options, &plan, &gate);
     }

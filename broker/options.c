@@ -16,6 +16,7 @@ enum {
     OPTION_SOCK,
     OPTION_FD,
     OPTION_CHECK,
+    OPTION_AUDIT,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FILE,
     OPTION_PID_FILE,
@@ -32,6 +33,7 @@ static const struct option long_options[] = {
     { "socket-path", required_argument, NULL, OPTION_SOCK },
     { "fd", required_argument, NULL, OPTION_FD },
     { "check", no_argument, NULL, OPTION_CHECK },
+    { "audit", no_argument, NULL, OPTION_AUDIT },
     { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
     { "log-file", required_argument, NULL, OPTION_LOG_FILE },
     { "pid-file", required_argument, NULL, OPTION_PID_FILE },
@@ -54,6 +56,8 @@ static const char help[] =
     "  --fd N                listening socket that was inherited, instead of --sock\n"
     "  --check               validate the policy, list what this host offers and which system\n"
     "                        calls are allowed, start and verify one device process, then exit\n"
+    "  --audit               let system calls pass that the policy does not allow, and print at\n"
+    "                        the end the policy that would; do not use it with hostile clients\n"
     "  --sock-mode MODE      octal mode of the socket file (default 0600)\n"
     "  --sock-group GROUP    group of the socket file, by name or number\n"
     "  --log-level LEVEL     error, warning, info (default) or debug\n"
@@ -83,7 +87,8 @@ static void print_capabilities(void)
            "  \"protocol\": \"vfio-user\",\n"
            "  \"version\": \"%s\",\n"
            "  \"policy-version\": 1,\n"
-           "  \"features\": [\"socket-path\", \"fd\", \"sock-mode\", \"sock-group\", \"check\"],\n"
+           "  \"features\": [\"socket-path\", \"fd\", \"sock-mode\", \"sock-group\", \"check\", "
+           "\"audit\"],\n"
            "  \"landlock\": %d\n"
            "}\n",
            VFU_VERSION, landlock > 0 ? landlock : 0);
@@ -135,6 +140,9 @@ static int take_option(struct options *options, int option, const char *value)
                    : -1;
     case OPTION_CHECK:
         options->check = true;
+        return -1;
+    case OPTION_AUDIT:
+        options->audit = true;
         return -1;
     case OPTION_LOG_LEVEL:
         parsed = log_level_parse(value);
@@ -198,6 +206,9 @@ int options_parse(struct options *options, int argc, char **argv)
     }
     if (options->policy == NULL) {
         return usage_error("%s is missing", "--policy FILE");
+    }
+    if (options->check && options->audit) {
+        return usage_error("want either %s", "--check or --audit");
     }
     if (!options->check && (options->sock == NULL) == (options->fd < 0)) {
         return usage_error("want either %s", "--sock PATH or --fd N");

@@ -22,6 +22,7 @@ struct options {
     const char *sock; /* NULL with @fd */
     int fd;           /* inherited listening socket, or -1 */
     bool check;
+    bool audit;
     enum log_level log_level;
     const char *log_file; /* NULL: standard error */
     const char *pid_file;

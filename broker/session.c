@@ -330,8 +330,25 @@ static void on_gate_channel(struct session *session, const struct jail_plan *pla
 
 /* --- ends ---------------------------------------------------------------------------------- */
 
+/* For an audit the call is made after all, and taken down. */
+static void let_through(struct session *session, const struct seccomp_notif *notif,
+                        struct audit *audit)
+{
+    struct seccomp_notif_resp response = { .id = notif->id,
+                                           .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
+    char name[64];
+
+    if (audit_note(audit, notif->data.nr)) {
+        filter_syscall_name(notif->data.arch, notif->data.nr, name, sizeof(name));
+        log_warning("audit-call", "session=%u call=%s nr=%d risk=\"%s\"", session->id, name,
+                    notif->data.nr, audit_risk(name));
+    }
+    /* It fails when the process has died meanwhile. */
+    (void)ioctl(session->notify, SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
 /* A call that the final filter does not allow: named, then answered with death. */
-static void on_notify(struct session *session)
+static void on_notify(struct session *session, const struct jail_plan *plan)
 {
     struct {
         struct seccomp_notif notif;
@@ -347,11 +364,17 @@ static void on_notify(struct session *session)
     }
     const struct seccomp_data *data = &request.notif.data;
 
-    filter_syscall_name(data->nr, name, sizeof(name));
+    if (plan->audit != NULL && data->arch == filter_native() && data->nr < AUDIT_MAX_CALLS) {
+        let_through(session, &request.notif, plan->audit);
+        return;
+    }
+    filter_syscall_name(data->arch, data->nr, name, sizeof(name));
     FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "blocked-call",
-                 "session=%u call=%s nr=%d args=%#llx,%#llx,%#llx,%#llx,%#llx,%#llx pc=%#llx",
+                 "session=%u call=%s nr=%d args=%#llx,%#llx,%#llx,%#llx,%#llx,%#llx pc=%#llx "
+                 "arch=%s",
                  session->id, name, data->nr, data->args[0], data->args[1], data->args[2],
-                 data->args[3], data->args[4], data->args[5], data->instruction_pointer);
+                 data->args[3], data->args[4], data->args[5], data->instruction_pointer,
+                 filter_arch_name(data->arch, data->nr));
 }
 
 static void describe_end(const siginfo_t *info, char *text, size_t size)
@@ -547,7 +570,7 @@ void session_handle(struct session *session, const struct jail_plan *plan, const
     }
     /* Before the death that it leads to, so that the log tells the cause. */
     if (fds[POLL_NOTIFY].revents & POLLIN) {
-        on_notify(session);
+        on_notify(session, plan);
     } else if (fds[POLL_NOTIFY].revents) {
         fd_close(&session->notify);
     }

@@ -57,7 +57,8 @@ class Crashes(DeathTest):
     def test_blocked_call(self):
         self.assert_logged(
             device.CRASH_CALL,
-            "error blocked-call session={0} call=socket nr=[0-9]+ args=0x1,0x1,0,.* pc=0x[0-9a-f]+",
+            "error blocked-call session={0} call=socket nr=[0-9]+ args=0x1,0x1,0,.* "
+            "pc=0x[0-9a-f]+ arch=x86_64",
         )
 
     def test_abort(self):

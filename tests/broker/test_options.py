@@ -17,7 +17,7 @@ class Information(harness.BrokerTest):
         self.assertEqual(
             options,
             {
-                "--policy", "--sock", "--fd", "--check", "--sock-mode", "--sock-group",
+                "--policy", "--sock", "--fd", "--check", "--audit", "--sock-mode", "--sock-group",
                 "--log-level", "--log-file", "--pid-file", "--print-capabilities", "--version",
                 "--help",
             },

@@ -111,6 +111,10 @@ struct attempt {
     {                                                                                              \
         .ending = ENDING_BLOCKED, .call = "unknown", .value = (number)                             \
     }
+#define BLOCKED_AS(name, number)                                                                   \
+    {                                                                                              \
+        .ending = ENDING_BLOCKED, .call = (name), .value = (number)                                \
+    }
 #define KILLED(signal)                                                                             \
     {                                                                                              \
         .ending = ENDING_KILLED, .value = (signal)                                                 \

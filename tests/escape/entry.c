@@ -99,13 +99,15 @@ static long ioctl_high_request(const struct surroundings *s)
 
 static const struct attempt table[] = {
 #ifdef __x86_64__
-    ATTEMPT("int80-getpid", int80_getpid, KILLED(SIGSYS), SUCCEEDS),
-    ATTEMPT("int80-allowed-number", int80_allowed_number, KILLED(SIGSYS), FAILS(EBADF)),
+    ATTEMPT("int80-getpid", int80_getpid, BLOCKED_AS("getpid", 20), SUCCEEDS),
+    ATTEMPT("int80-allowed-number", int80_allowed_number, BLOCKED_AS("read", 3), FAILS(EBADF)),
     /* Kernels without x32, which is most, do not know the numbers. */
-    ATTEMPT("x32-getpid", x32_getpid, KILLED(SIGSYS), FAILS(ENOSYS), .control_or = SUCCEEDS),
-    ATTEMPT("x32-allowed-number", x32_allowed_number, KILLED(SIGSYS), FAILS(ENOSYS),
-            .control_or = FAILS(EBADF)),
-    ATTEMPT("x32-execve", x32_execve, KILLED(SIGSYS), FAILS(ENOSYS), .control_or = FAILS(EFAULT)),
+    ATTEMPT("x32-getpid", x32_getpid, BLOCKED_AS("getpid", X32_BIT | SYS_getpid), FAILS(ENOSYS),
+            .control_or = SUCCEEDS),
+    ATTEMPT("x32-allowed-number", x32_allowed_number, BLOCKED_AS("read", X32_BIT | SYS_read),
+            FAILS(ENOSYS), .control_or = FAILS(EBADF)),
+    ATTEMPT("x32-execve", x32_execve, BLOCKED_AS("execve", X32_BIT | 520), FAILS(ENOSYS),
+            .control_or = FAILS(EFAULT)),
     ATTEMPT("x32-number-without-bit", x32_number_without_bit, BLOCKED_UNKNOWN(520), FAILS(ENOSYS)),
     /* The kernel asks the filters before it emulates (emulate_vsyscall), so it is a call to time.
      * Where the page does not exist (CONFIG_LEGACY_VSYSCALL_NONE) there is nothing to try. */

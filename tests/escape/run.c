@@ -53,7 +53,7 @@ static const char *layer_of(const struct outcome *outcome)
     case ENDING_BLOCKED:
         return "final filter";
     case ENDING_KILLED:
-        return outcome->value == SIGSYS ? "start filter" : "no core file";
+        return "no core file";
     case ENDING_SESSION:
         return "gate";
     default:
