@@ -27,7 +27,8 @@ static int create_timer(void)
 
 int poller_init(struct poller *poller, bool timed)
 {
-    *poller = (struct poller){ .epoll = epoll_create1(EPOLL_CLOEXEC), .timer = -1, .client = -1 };
+    *poller = POLLER_NONE;
+    poller->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (poller->epoll < 0) {
         return -errno;
     }
@@ -55,6 +56,11 @@ int poller_watch(struct poller *poller, int fd, uint32_t events)
     int err = control(poller, EPOLL_CTL_MOD, fd, events);
 
     return err == -ENOENT ? control(poller, EPOLL_CTL_ADD, fd, events) : err;
+}
+
+void poller_ignore(struct poller *poller, int fd)
+{
+    control(poller, EPOLL_CTL_DEL, fd, 0);
 }
 
 /* Until the next tick it has not expired, so that whoever waits sleeps. */
@@ -89,7 +95,7 @@ void poller_expect(struct poller *poller, int sock, bool room, bool timed)
 void poller_forget_client(struct poller *poller)
 {
     if (poller->client >= 0) {
-        control(poller, EPOLL_CTL_DEL, poller->client, 0);
+        poller_ignore(poller, poller->client);
         poller->client = -1;
     }
     tick(poller, false);

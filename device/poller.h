@@ -17,6 +17,8 @@ struct poller {
     bool ticking;    /* the timer is watched */
 };
 
+#define POLLER_NONE ((struct poller){ .epoll = -1, .timer = -1, .client = -1 })
+
 /* How late a deadline may be noticed. */
 #define POLLER_TICK_SECONDS 1
 
@@ -26,6 +28,9 @@ void poller_fini(struct poller *poller);
 
 /* Watches @fd for @events (EPOLL*) from now on. Returns 0 or a negative errno. */
 int poller_watch(struct poller *poller, int fd, uint32_t events);
+
+/* The same for nothing of it, not even its end. */
+void poller_ignore(struct poller *poller, int fd);
 
 /*
  * What is awaited of the client whose socket is @sock: input, or @room for output. While a

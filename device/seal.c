@@ -19,8 +19,8 @@
  *      listener, and this process does not survive it.
  *   6. Send NOTIFY with the listener, and close it: as long as it were here, this process could
  *      answer for the supervisor. Then SEALED: the supervisor now looks at /proc for itself.
- *   7. Declare the regions and the descriptors of ioeventfds, then READY: the gate may accept
- *      clients.
+ *   7. Declare the regions and the descriptors of ioeventfds, then READY, on the channel of each
+ *      context: its gate may accept clients.
  *
  * A failure in 1 to 4 leaves the process as it was, unsealed, and the supervisor, which gets no
  * SEALED, ends it. There is no way back from 5.
@@ -241,32 +241,53 @@ static int declare_io_fds(const struct io_fds *io_fds, struct control_channel *c
     return 0;
 }
 
-static int declare_all(struct vfu_ctx *ctx, const struct io_fds *io_fds,
-                       struct control_channel *channel)
+static int declare(const struct seal_party *party)
 {
-    int err = declare_regions(ctx, channel);
+    int err = declare_regions(party->ctx, party->channel);
 
     if (err == 0) {
-        err = declare_io_fds(io_fds, channel);
+        err = declare_io_fds(party->io_fds, party->channel);
     }
-    return err < 0 ? err : control_send_plain(channel, CONTROL_READY, 0);
+    return err < 0 ? err : control_send_plain(party->channel, CONTROL_READY, 0);
 }
 
-int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct control_seal *seal,
-                 struct io_fds *io_fds)
+static int prepare(const struct seal_party *parties, size_t count, const struct control_seal *seal)
 {
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < count; i++) {
+        err = check_limits(parties[i].ctx, seal);
+    }
+    for (size_t i = 0; err == 0 && i < count; i++) {
+        err = seal_regions(parties[i].ctx);
+    }
+    for (size_t i = 0; err == 0 && i < count; i++) {
+        err = seal_io_fds(parties[i].ctx, parties[i].io_fds);
+    }
+    return err;
+}
+
+/* The other channels have heard nothing of the seal: they begin here. */
+static int declare_all(const struct seal_party *parties, size_t count)
+{
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < count; i++) {
+        parties[i].channel->state = CONTROL_STATE_SEALED;
+        err = declare(&parties[i]);
+    }
+    return err;
+}
+
+int seal_process(const struct seal_party *parties, size_t count, struct control_seal *seal)
+{
+    struct control_channel *channel = parties[0].channel;
     struct control_message message;
     int listener;
     int err = receive_seal(channel, &message);
 
     if (err == 0) {
-        err = check_limits(ctx, &message.body.seal);
-    }
-    if (err == 0) {
-        err = seal_regions(ctx);
-    }
-    if (err == 0) {
-        err = seal_io_fds(ctx, io_fds);
+        err = prepare(parties, count, &message.body.seal);
     }
     if (err < 0) {
         return err;
@@ -275,9 +296,9 @@ int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct co
     warm_up();
     listener = load_filter(&message);
     if (listener < 0) {
-        vfu_log(ctx, LOG_ERR, "the filter cannot be loaded: %s", strerror(-listener));
+        vfu_log(parties[0].ctx, LOG_ERR, "the filter cannot be loaded: %s", strerror(-listener));
         return listener;
     }
     err = report_sealed(channel, listener);
-    return err < 0 ? err : declare_all(ctx, io_fds, channel);
+    return err < 0 ? err : declare_all(parties, count);
 }

@@ -7,11 +7,17 @@
 struct io_fds;
 struct vfu_ctx;
 
+/* A context, and the channel that it has for itself. */
+struct seal_party {
+    struct vfu_ctx *ctx;
+    struct control_channel *channel;
+    struct io_fds *io_fds; /* filled in with what its ioeventfds have */
+};
+
 /*
- * Seals the process as the supervisor's SEAL message says, which is waiting in @channel or soon
- * will be, and declares to the gate what clients may get: the memory of regions, and @io_fds, which
- * is filled in with what ioeventfds have. @seal is filled in with the message. Returns 0 or a
- * negative errno as documented for vfu_attach_ctx(); the process should end then.
+ * Seals the process with all its contexts as the supervisor's SEAL message says, which is waiting
+ * in the first one's channel or soon will be, and declares to the gate of each what its client may
+ * get: the memory of regions, and what ioeventfds have. @seal is filled in with the message.
+ * Returns 0 or a negative errno as documented for vfu_attach_ctx(); the process should end then.
  */
-int seal_process(struct vfu_ctx *ctx, struct control_channel *channel, struct control_seal *seal,
-                 struct io_fds *io_fds);
+int seal_process(const struct seal_party *parties, size_t count, struct control_seal *seal);

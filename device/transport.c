@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "device/transport.h"
 
+#include "device/context.h"
 #include "device/fd_kind.h"
 #include "ipc/control.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-int transport_create(struct transport **transport, const char *path, bool nonblocking)
+int transport_create(struct transport **transport, struct vfu_ctx *ctx, const char *path)
 {
-    const char *channel = getenv(CONTROL_ENV);
+    const char *channels = getenv(CONTROL_ENV);
 
-    return channel != NULL ? transport_broker_create(transport, channel, nonblocking)
-                           : transport_socket_create(transport, path, nonblocking);
+    return channels != NULL ? transport_broker_create(transport, ctx, channels, path)
+                            : transport_socket_create(transport, path, ctx->nonblocking);
 }
 
 int transport_check_descriptor(struct transport *transport, const struct fd_list *fds, size_t index,

@@ -82,9 +82,10 @@ struct transport {
  * Makes the transport that the environment asks for. Returns 0, or a negative errno as documented
  * for vfu_create_ctx().
  */
-int transport_create(struct transport **transport, const char *path, bool nonblocking);
+int transport_create(struct transport **transport, struct vfu_ctx *ctx, const char *path);
 int transport_socket_create(struct transport **transport, const char *path, bool nonblocking);
-int transport_broker_create(struct transport **transport, const char *channel, bool nonblocking);
+int transport_broker_create(struct transport **transport, struct vfu_ctx *ctx, const char *channels,
+                            const char *path);
 
 /*
  * Whether descriptor @index of a message can serve as @wanted. Returns 0; 1 if it is memory which

@@ -5,10 +5,13 @@
  * receives and vets it, or sends it, when asked on the control channel.
  *
  * The channel is inherited as a descriptor that the environment names. Whatever is wrong with it
- * is an error: a program that was to run in a jail must not come to run without one.
+ * is an error: a program that was to run in a jail must not come to run without one. A broker with
+ * several sockets gives a channel for each, and each context has one (channels.c); the process is
+ * sealed once, for all of them.
  */
 #include "device/transport.h"
 
+#include "device/channels.h"
 #include "device/context.h"
 #include "device/poller.h"
 #include "device/seal.h"
@@ -26,20 +29,20 @@ enum stage {
     STAGE_UNSEALED,
     STAGE_WAITING, /* sealed, no client yet */
     STAGE_SERVING,
-    STAGE_OVER, /* the one client has gone, or the seal failed */
+    STAGE_OVER,   /* the one client has gone */
+    STAGE_FAILED, /* the seal has, or the channel */
 };
 
 struct broker_transport {
     struct transport base;
+    struct vfu_ctx *ctx; /* whose transport it is */
+    int index;           /* of the channel; -1: none yet */
     struct control_channel channel;
     enum stage stage;
     struct poller poller;
     int declared[VFU_PCI_DEV_NUM_REGIONS]; /* whose memory the gate has; -1: none */
     struct io_fds io_fds;                  /* and which others; by the numbers it knows them by */
 };
-
-/* The channel belongs to the process, and serves one context. */
-static bool channel_in_use;
 
 static struct broker_transport *self(const struct transport *transport)
 {
@@ -65,23 +68,64 @@ static int wait_for_channel(const struct broker_transport *transport, bool wait)
     return n > 0 ? 0 : -EAGAIN;
 }
 
-static int broker_seal(struct broker_transport *transport, struct vfu_ctx *ctx)
+/* All contexts are sealed with the process: none can come later. Returns how many, or -EINVAL. */
+static int collect_parties(struct vfu_ctx *ctx, struct seal_party *parties)
 {
-    struct control_seal seal;
-    int err = seal_process(ctx, &transport->channel, &seal, &transport->io_fds);
+    size_t count = channels_count();
 
-    if (err < 0) {
-        transport->stage = STAGE_OVER;
-        return err;
+    for (size_t i = 0; i < count; i++) {
+        struct broker_transport *transport = channels_owner(i);
+
+        if (transport == NULL) {
+            vfu_log(ctx, LOG_ERR,
+                    "the broker has %zu sockets, and %s has no context: create all of them "
+                    "before the first vfu_attach_ctx()",
+                    count, count == 1 ? "it" : "one of them");
+            return -EINVAL;
+        }
+        parties[i] = (struct seal_party){
+            .ctx = transport->ctx,
+            .channel = &transport->channel,
+            .io_fds = &transport->io_fds,
+        };
     }
-    transport->base.stall_seconds = seal.stall_seconds;
-    transport->base.max_dma_regions = seal.dma_max_regions;
-    transport->base.max_dma_bytes = seal.dma_max_bytes;
+    return (int)count;
+}
+
+static void note_seal(struct broker_transport *transport, const struct control_seal *seal)
+{
+    transport->base.stall_seconds = seal->stall_seconds;
+    transport->base.max_dma_regions = seal->dma_max_regions;
+    transport->base.max_dma_bytes = seal->dma_max_bytes;
     for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
-        transport->declared[i] = ctx->regions[i].fd;
+        transport->declared[i] = transport->ctx->regions[i].fd;
     }
     transport->stage = STAGE_WAITING;
-    return 0;
+}
+
+/* Seals the process, unless that is done. Returns 0 or a negative errno. */
+static int broker_seal(struct broker_transport *transport)
+{
+    struct seal_party parties[CONTROL_MAX_CHANNELS];
+    struct control_seal seal;
+    int count;
+    int err;
+
+    if (transport->stage != STAGE_UNSEALED) {
+        return 0;
+    }
+    count = collect_parties(transport->ctx, parties);
+    err = count < 0 ? count : seal_process(parties, (size_t)count, &seal);
+    for (size_t i = 0; i < channels_count(); i++) {
+        struct broker_transport *each = channels_owner(i);
+
+        if (each != NULL && err < 0) {
+            each->stage = STAGE_FAILED;
+        } else if (each != NULL) {
+            note_seal(each, &seal);
+        }
+    }
+    return err;
 }
 
 /* Returns the client's socket, or a negative errno. */
@@ -95,11 +139,25 @@ static int receive_client(struct broker_transport *transport)
         return n;
     }
     if (n <= 0) {
-        transport->stage = STAGE_OVER;
+        transport->stage = STAGE_FAILED;
         return is_channel_gone(n) ? -ENOTCONN : n;
     }
     transport->stage = STAGE_SERVING; /* in this state CLIENT is all that can come */
     return fd_list_take(&fds, 0);
+}
+
+/*
+ * There will be no other client in this process, but those of other contexts may still be there.
+ * The channel has nothing more to say then: closed, it would be readable all the time.
+ */
+static int wait_for_end(struct broker_transport *transport, bool wait)
+{
+    int err = channels_wait_for_end(wait);
+
+    if (err == -EAGAIN && wait_for_channel(transport, false) == 0) {
+        poller_ignore(&transport->poller, transport->channel.fd);
+    }
+    return err;
 }
 
 static int broker_attach(struct transport *base, struct vfu_ctx *ctx, bool wait)
@@ -107,17 +165,17 @@ static int broker_attach(struct transport *base, struct vfu_ctx *ctx, bool wait)
     struct broker_transport *transport = self(base);
     int err;
 
-    if (transport->stage == STAGE_UNSEALED) {
-        err = broker_seal(transport, ctx);
-        if (err < 0) {
-            return err;
-        }
-    }
-    err = wait_for_channel(transport, wait);
+    channels_lock();
+    err = broker_seal(transport);
+    channels_unlock();
     if (err < 0) {
         return err;
     }
-    return transport->stage == STAGE_WAITING ? receive_client(transport) : -ESHUTDOWN;
+    if (transport->stage != STAGE_WAITING) {
+        return transport->stage == STAGE_OVER ? wait_for_end(transport, wait) : -ESHUTDOWN;
+    }
+    err = wait_for_channel(transport, wait);
+    return err < 0 ? err : receive_client(transport);
 }
 
 /* Whether an answer of the gate is consistent in itself; then it describes what was received. */
@@ -301,8 +359,15 @@ static int broker_poll_fd(const struct transport *base)
 /* The filter does not let the channel be closed: its number must never mean something else. */
 static void broker_destroy(struct transport *base)
 {
-    poller_fini(&self(base)->poller);
-    free(base);
+    struct broker_transport *transport = self(base);
+
+    if (transport->index >= 0) {
+        channels_lock();
+        channels_release(transport->index);
+        channels_unlock();
+    }
+    poller_fini(&transport->poller);
+    free(transport);
 }
 
 static const struct transport_ops broker_ops = {
@@ -318,38 +383,24 @@ static const struct transport_ops broker_ops = {
     .destroy = broker_destroy,
 };
 
-/* Returns the descriptor that @text names, or -EINVAL if that is not a channel. */
-static int parse_channel(const char *text)
+static int find_channel(struct broker_transport *transport, const char *first, const char *path)
 {
-    int type = 0;
-    socklen_t size = sizeof(type);
-    char *end;
-    long fd;
+    int fd = -1;
 
-    errno = 0;
-    fd = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || fd < 0 || fd > INT32_MAX) {
-        return -EINVAL;
-    }
-    if (getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_SEQPACKET) {
-        return -EINVAL;
-    }
-    return (int)fd;
+    channels_lock();
+    transport->index = channels_claim(first, path, transport, &fd);
+    channels_unlock();
+    transport->base.watch_fd = fd;
+    transport->channel.fd = fd;
+    return transport->index >= 0 ? 0 : transport->index;
 }
 
-int transport_broker_create(struct transport **result, const char *channel, bool nonblocking)
+int transport_broker_create(struct transport **result, struct vfu_ctx *ctx, const char *channels,
+                            const char *path)
 {
-    int fd = parse_channel(channel);
-    struct broker_transport *transport;
+    struct broker_transport *transport = calloc(1, sizeof(*transport));
     int err;
 
-    if (fd < 0) {
-        return fd;
-    }
-    if (channel_in_use) {
-        return -EBUSY;
-    }
-    transport = calloc(1, sizeof(*transport));
     if (transport == NULL) {
         return -ENOMEM;
     }
@@ -358,22 +409,26 @@ int transport_broker_create(struct transport **result, const char *channel, bool
         .vets = true,
         .jailed = true,
         .twin = -1,
-        .watch_fd = fd,
     };
+    transport->ctx = ctx;
+    transport->index = -1;
     transport->channel = (struct control_channel){
-        .fd = fd,
         .role = CONTROL_CHILD_END,
         .state = CONTROL_STATE_START,
     };
-    err = poller_init(&transport->poller, nonblocking);
+    transport->poller = POLLER_NONE;
+    /* First: after the seal no channel is left, and nothing else could be made. */
+    err = find_channel(transport, channels, path);
     if (err == 0) {
-        err = poller_watch(&transport->poller, fd, EPOLLIN);
+        err = poller_init(&transport->poller, ctx->nonblocking);
+    }
+    if (err == 0) {
+        err = poller_watch(&transport->poller, transport->channel.fd, EPOLLIN);
     }
     if (err < 0) {
         broker_destroy(&transport->base);
         return err;
     }
-    channel_in_use = true;
     *result = &transport->base;
     return 0;
 }

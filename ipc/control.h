@@ -51,6 +51,14 @@
 #define CONTROL_ENV "VFU_BROKER_FD"
 #define CONTROL_FD 3
 
+/*
+ * A broker with several sockets gives the process a channel for each, in a row from that
+ * descriptor on, and the names of the sockets in the same order: the last components of their
+ * paths, with a '/' between each two. The first channel is the one that seals the process.
+ */
+#define CONTROL_SOCKETS_ENV "VFU_BROKER_SOCKETS"
+#define CONTROL_MAX_CHANNELS 64
+
 /* Resources of the policy that it inherits: "name=fd,name=fd". */
 #define CONTROL_RESOURCES_ENV "VFU_BROKER_RESOURCES"
 

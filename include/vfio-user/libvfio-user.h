@@ -94,7 +94,8 @@ typedef enum {
  * @trans: VFU_TRANS_SOCK
  * @path: of the socket, which must not exist yet, at most 107 bytes; copied. The file is removed
  *        by vfu_destroy_ctx(). An empty path means an abstract address of 108 zero bytes.
- *        Under vfu-broker nothing is bound: the broker has the socket.
+ *        Under vfu-broker nothing is bound: the broker has the socket. Of several the context gets
+ *        the one whose path has the same last component, else the first that is free.
  * @flags: 0 or LIBVFIO_USER_FLAG_ATTACH_NB
  * @pvt: the program's own, given back by vfu_get_private()
  * @dev_type: VFU_DEV_TYPE_PCI
@@ -107,7 +108,7 @@ typedef enum {
  *   ENOTSUP       unknown transport or device type
  *   ENAMETOOLONG  @path is too long
  *   EADDRINUSE    @path exists
- *   EBUSY         under vfu-broker: a context exists already
+ *   EBUSY         under vfu-broker: there are contexts for all of the broker's sockets already
  */
 vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *pvt,
                           vfu_dev_type_t dev_type);
@@ -126,13 +127,16 @@ int vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
  * -1/EAGAIN as long as there is no client or the client has not said everything, and is called
  * again when vfu_get_poll_fd() is readable.
  *
- * Under vfu-broker the first call seals the process before any byte of a client is read. A sealed
- * process serves one client: when that has gone, further calls wait for the end of the session.
+ * Under vfu-broker the first call of any context seals the process before any byte of a client is
+ * read; every context that the broker has a socket for has to be there by then, and complete. Each
+ * context of a sealed process serves one client: when that has gone, further calls wait for the end
+ * of the session, which comes when the clients of all contexts have gone.
  *
  * Returns 0, or -1 with errno:
  *   EINVAL      a client is attached already; or the client's message was not acceptable: the
  *               connection is closed, and another client can be attached; or, under vfu-broker,
- *               the memory of a region is not a memfd, or shadow memory cannot be sealed
+ *               the memory of a region is not a memfd, shadow memory cannot be sealed, or a socket
+ *               of the broker has no context
  *   EAGAIN      see above
  *   EINTR       a signal; call again
  *   ENOMSG      the client closed the connection before it said anything

@@ -48,6 +48,7 @@ enum fact {
     FACT_TRIGGER,   /* reading triggers interrupt 0; errno */
     FACT_SEALS,     /* of BAR0's memory */
     FACT_REPLACE,   /* reading sets BAR0 up with other memory; 0 */
+    FACT_NUMBER,    /* of the context, where there are several */
     FACT_COUNT
 };
 
@@ -88,6 +89,8 @@ static uint64_t fact(vfu_ctx_t *ctx, enum fact which)
         return vfu_irq_trigger(ctx, 0) < 0 ? (uint64_t)errno : 0;
     case FACT_SEALS:
         return (uint64_t)fcntl(shared, F_GET_SEALS);
+    case FACT_NUMBER:
+        return (uint64_t)(uintptr_t)vfu_get_private(ctx);
     default:
         return (uint64_t)share(ctx, memfd_create("other", MFD_CLOEXEC));
     }
@@ -136,10 +139,10 @@ static int create_memory(int flags)
     return memfd_create("bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
 
-static vfu_ctx_t *create(int flags)
+static vfu_ctx_t *create(int flags, const char *path, uintptr_t number)
 {
     vfu_ctx_t *ctx =
-        vfu_create_ctx(VFU_TRANS_SOCK, "unused", flags & ~ON_DISK, NULL, VFU_DEV_TYPE_PCI);
+        vfu_create_ctx(VFU_TRANS_SOCK, path, flags & ~ON_DISK, (void *)number, VFU_DEV_TYPE_PCI);
 
     shared = create_memory(flags);
     if (ctx == NULL || (!(flags & ON_DISK) && ftruncate(shared, 4096) < 0)) {
@@ -198,11 +201,62 @@ static _Noreturn void be_device(int channel, int flags)
     signal(SIGPIPE, SIG_IGN);
     snprintf(text, sizeof(text), "%d", channel);
     setenv(CONTROL_ENV, text, 1);
-    ctx = create(flags);
+    ctx = create(flags, "unused", 0);
     err = serve(ctx, flags);
     vfu_destroy_ctx(ctx);
     close(shared);
     _exit(err); /* no look for leaks: that needs what a sealed process has given up */
+}
+
+/* More wake-ups than two short sessions have: nobody is woken for nothing. */
+#define FEW_WAKE_UPS 100
+
+/* One step of a program that polls several contexts. Returns the errno that ends it, or 0. */
+static int step(vfu_ctx_t *ctx, bool *attached)
+{
+    int result = *attached ? vfu_run_ctx(ctx) : vfu_attach_ctx(ctx);
+
+    if (result >= 0) {
+        *attached = true;
+        return 0;
+    }
+    *attached = *attached && errno != ENOTCONN;
+    return errno == EAGAIN || errno == ENOTCONN ? 0 : errno;
+}
+
+/* The channels in a row of a broker with the sockets a, b and c; @count of them have a context. */
+static _Noreturn void be_devices(const int *channels, size_t count)
+{
+    const char *const paths[] = { "/run/b", "elsewhere", "./a" };
+    vfu_ctx_t *ctxs[3] = { NULL };
+    bool attached[3] = { false };
+    int err = 0;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    for (int i = 0; i < 3; i++) {
+        dup2(channels[i], 100 + i);
+    }
+    setenv(CONTROL_ENV, "100", 1);
+    setenv(CONTROL_SOCKETS_ENV, "a/b/c", 1);
+    for (uintptr_t i = 0; i < count; i++) {
+        ctxs[i] = create(LIBVFIO_USER_FLAG_ATTACH_NB, paths[i], i + 1);
+    }
+    for (unsigned n = 0; n < FEW_WAKE_UPS && err == 0; n++) {
+        struct pollfd fds[3];
+
+        for (size_t i = 0; i < count; i++) {
+            fds[i] = (struct pollfd){ .fd = vfu_get_poll_fd(ctxs[i]), .events = POLLIN };
+        }
+        poll(fds, count, -1);
+        for (size_t i = 0; i < count && err == 0; i++) {
+            err = step(ctxs[i], &attached[i]);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        vfu_destroy_ctx(ctxs[i]);
+    }
+    _exit(err);
 }
 
 /* --- supervisor and gate --- */
@@ -280,18 +334,24 @@ static const struct control_seal generous = {
     .stall_seconds = 30,
 };
 
-static void seal(struct session *session)
+static void expect_declarations(struct session *session)
 {
-    AUTO_FD_LIST listener = { .count = 0 };
     AUTO_FD_LIST region = { .count = 0 };
 
-    send_seal(session, &generous);
-    expect(session, CONTROL_NOTIFY, &listener);
-    expect(session, CONTROL_SEALED, NULL);
     expect(session, CONTROL_REGION, &region);
     assert_int_equal(session->message.body.region.index, 0);
     assert_true(fcntl(region.fds[0], F_GET_SEALS) & F_SEAL_SHRINK);
     expect(session, CONTROL_READY, NULL);
+}
+
+static void seal(struct session *session)
+{
+    AUTO_FD_LIST listener = { .count = 0 };
+
+    send_seal(session, &generous);
+    expect(session, CONTROL_NOTIFY, &listener);
+    expect(session, CONTROL_SEALED, NULL);
+    expect_declarations(session);
 }
 
 static void answer(struct session *session, const struct fd_list *fds)
@@ -420,15 +480,12 @@ static uint64_t ask(struct session *session, enum fact which)
     return reply.value;
 }
 
-/* A session up to the point where the client has negotiated. */
-static void begin(struct session *session, struct gate *gate, int flags)
+static void attach_client(struct session *session, struct gate *gate)
 {
     const char version[] = "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":8}}";
     struct vfio_user_header header;
     char payload[198];
 
-    start(session, flags);
-    seal(session);
     connect_gate(gate, session);
     take(gate, VFIO_USER_VERSION, version, sizeof(version));
     answer(session, NULL);
@@ -439,11 +496,24 @@ static void begin(struct session *session, struct gate *gate, int flags)
     expect(session, CONTROL_NEGOTIATED, NULL);
 }
 
-static void end(struct session *session, struct gate *gate)
+/* A session up to the point where the client has negotiated. */
+static void begin(struct session *session, struct gate *gate, int flags)
+{
+    start(session, flags);
+    seal(session);
+    attach_client(session, gate);
+}
+
+static void detach_client(struct session *session, struct gate *gate)
 {
     fd_close(&gate->device_end);
     fd_close(&session->client);
     expect(session, CONTROL_DETACHED, NULL);
+}
+
+static void end(struct session *session, struct gate *gate)
+{
+    detach_client(session, gate);
     assert_int_equal(finish(session), ESHUTDOWN);
 }
 
@@ -990,6 +1060,75 @@ static void test_bytes_that_changed_after_the_peek_find_no_descriptors(void **st
     end(&session, &gate);
 }
 
+/* --- several contexts --- */
+
+/* A process with three channels, and @contexts of contexts; sessions[] are the channels. */
+static void start_several(struct session sessions[3], size_t contexts)
+{
+    int ends[3][2];
+
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends[i]), 0);
+        sessions[i] = (struct session){ .client = -1 };
+        sessions[i].channel = (struct control_channel){
+            .fd = ends[i][0],
+            .role = CONTROL_BROKER_END,
+            .state = i == 0 ? CONTROL_STATE_START : CONTROL_STATE_SEALED,
+        };
+    }
+    sessions[0].pid = fork();
+    assert_true(sessions[0].pid >= 0);
+    if (sessions[0].pid == 0) {
+        for (int i = 0; i < 3; i++) {
+            close(ends[i][0]);
+        }
+        be_devices((int[]){ ends[0][1], ends[1][1], ends[2][1] }, contexts);
+    }
+    for (int i = 0; i < 3; i++) {
+        close(ends[i][1]);
+    }
+}
+
+static void test_contexts_get_the_channel_that_their_path_names(void **state)
+{
+    static const uint64_t numbers[3] = { 2, 1, 3 }; /* of the contexts: a, b, c */
+    struct session sessions[3];
+    struct gate gates[3];
+
+    /* "elsewhere" comes before "./a" and takes the first that is free, so c is left for that. */
+    start_several(sessions, 3);
+    seal(&sessions[0]);
+    expect_declarations(&sessions[1]);
+    expect_declarations(&sessions[2]);
+    for (int i = 2; i >= 0; i--) {
+        attach_client(&sessions[i], &gates[i]);
+        assert_int_equal(ask(&sessions[i], FACT_NUMBER), numbers[i]);
+    }
+    /* One after the other leaves; what is left goes on. */
+    for (int i = 0; i < 3; i++) {
+        for (int j = i; j < 3; j++) {
+            assert_int_equal(ask(&sessions[j], FACT_FILTERED), 1);
+        }
+        detach_client(&sessions[i], &gates[i]);
+        if (i < 2) {
+            fd_close(&sessions[i].channel.fd);
+        }
+    }
+    fd_close(&sessions[2].channel.fd);
+    assert_int_equal(finish(&sessions[0]), ESHUTDOWN);
+}
+
+static void test_sockets_without_context_are_einval(void **state)
+{
+    struct session sessions[3];
+
+    start_several(sessions, 2);
+    send_seal(&sessions[0], &generous);
+    assert_int_equal(finish(&sessions[0]), EINVAL);
+    fd_close(&sessions[1].channel.fd);
+    fd_close(&sessions[2].channel.fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1022,6 +1161,8 @@ int main(void)
         cmocka_unit_test(test_region_replaced_after_the_seal_is_not_sent),
         cmocka_unit_test(test_inconsistent_answers_end_the_session),
         cmocka_unit_test(test_bytes_that_changed_after_the_peek_find_no_descriptors),
+        cmocka_unit_test(test_contexts_get_the_channel_that_their_path_names),
+        cmocka_unit_test(test_sockets_without_context_are_einval),
         /* last: it takes this process's one context */
         cmocka_unit_test(test_create_second_context_is_ebusy),
     };
