@@ -111,6 +111,7 @@ void context_end_session(struct vfu_ctx *ctx)
     irqs_close_all(&ctx->session.irqs);
     connection_close(&ctx->connection);
     ctx->attached = false;
+    ctx->ending = false;
 }
 
 void vfu_destroy_ctx(vfu_ctx_t *ctx)

@@ -5,6 +5,7 @@
 #include "device/connection.h"
 #include "device/ioeventfds.h"
 #include "device/log.h"
+#include "device/quiesce.h"
 #include "device/regions.h"
 #include "device/session.h"
 #include "device/transport.h"
@@ -18,8 +19,10 @@ struct vfu_ctx {
     bool nonblocking;
     bool realized;
     bool attached; /* the version exchange is done */
+    bool ending;   /* the session is over, but the device is not quiet yet */
     struct log log;
     vfu_reset_cb_t *reset;
+    struct quiesce quiesce;
     struct region regions[VFU_PCI_DEV_NUM_REGIONS];
     struct ioeventfd_table *ioeventfds[VFU_PCI_DEV_NUM_REGIONS]; /* NULL: none */
     struct session session;
@@ -27,6 +30,8 @@ struct vfu_ctx {
     struct connection connection;
 };
 
-/* Ends the session with the client: all that it has set up goes, in the order that is documented
- * for vfu_run_ctx(). */
+/*
+ * Ends the session with the client: all that it has set up goes, in the order that is documented
+ * for vfu_run_ctx(). The device is quiet.
+ */
 void context_end_session(struct vfu_ctx *ctx);

@@ -18,14 +18,18 @@ struct command {
     bool carries_fds;
     /* Returns 0, or the negative errno that the client gets. */
     int (*handle)(struct vfu_ctx *ctx, const struct request *request, struct reply *reply);
+    /* Whether the device must be quiet for it; NULL: never. */
+    bool (*quiesces)(const struct vfu_ctx *ctx, const struct request *request);
 };
 
 /* VERSION has no handler: it comes first, and once; see negotiation.c. */
 static const struct command commands[VFIO_USER_MAX] = {
     /* clang-format off */
     [VFIO_USER_VERSION] = { 0, true, NULL },
-    [VFIO_USER_DMA_MAP] = { sizeof(struct vfio_user_dma_map), true, dma_handle_map },
-    [VFIO_USER_DMA_UNMAP] = { sizeof(struct vfio_user_dma_unmap), false, dma_handle_unmap },
+    [VFIO_USER_DMA_MAP] =
+        { sizeof(struct vfio_user_dma_map), true, dma_handle_map, quiesce_for_dma },
+    [VFIO_USER_DMA_UNMAP] =
+        { sizeof(struct vfio_user_dma_unmap), false, dma_handle_unmap, quiesce_for_dma },
     [VFIO_USER_DEVICE_GET_INFO] =
         { sizeof(struct vfio_user_device_info), false, device_info_handle_get },
     [VFIO_USER_DEVICE_GET_REGION_INFO] =
@@ -39,10 +43,11 @@ static const struct command commands[VFIO_USER_MAX] = {
     [VFIO_USER_REGION_READ] =
         { sizeof(struct vfio_user_region_access), false, region_handle_read },
     [VFIO_USER_REGION_WRITE] =
-        { sizeof(struct vfio_user_region_access), false, region_handle_write },
+        { sizeof(struct vfio_user_region_access), false, region_handle_write, quiesce_for_write },
     [VFIO_USER_REGION_WRITE_MULTI] =
-        { sizeof(struct vfio_user_region_write_multi), false, region_handle_write_multi },
-    [VFIO_USER_DEVICE_RESET] = { 0, false, reset_handle_device },
+        { sizeof(struct vfio_user_region_write_multi), false, region_handle_write_multi,
+          quiesce_for_writes },
+    [VFIO_USER_DEVICE_RESET] = { 0, false, reset_handle_device, quiesce_always },
     /* clang-format on */
 };
 
@@ -89,33 +94,57 @@ void dispatch_refuse(struct vfu_ctx *ctx, int err)
     complete(reply, header, err);
 }
 
-static int run_command(struct vfu_ctx *ctx, const struct vfio_user_header *header)
+static struct request request_of(struct frame *frame)
 {
-    struct frame *frame = &ctx->connection.frame;
-    struct reply *reply = &ctx->connection.reply;
-    const struct command *command = header->cmd < VFIO_USER_MAX ? &commands[header->cmd] : NULL;
-    struct request request = {
-        .header = header,
+    return (struct request){
+        .header = frame_header(frame),
         .payload = frame_payload(frame),
         .size = frame_payload_size(frame),
         .fds = &frame->fds,
     };
+}
+
+static const struct command *command_of(const struct vfio_user_header *header)
+{
+    const struct command *command =
+        header->cmd < VFIO_USER_MAX ? &commands[header->cmd] : &commands[VFIO_USER_VERSION];
+
+    return command->handle != NULL ? command : NULL;
+}
+
+void dispatch_execute(struct vfu_ctx *ctx)
+{
+    const struct request request = request_of(&ctx->connection.frame);
+    const struct command *command = command_of(request.header);
+    struct reply *reply = &ctx->connection.reply;
     int err = -EINVAL;
 
-    reply_begin(reply, header);
-    if (command != NULL && command->handle != NULL) {
+    reply_begin(reply, request.header);
+    if (command != NULL) {
         err = execute(ctx, command, &request, reply);
     }
     if (err < 0) {
-        log_client(ctx, LOG_DEBUG, "command %u refused: error %d", header->cmd, -err);
+        log_client(ctx, LOG_DEBUG, "command %u refused: error %d", request.header->cmd, -err);
     }
-    complete(reply, header, err);
-    return 1;
+    complete(reply, request.header, err);
+}
+
+/* Returns 0 when the device is quiet enough for the request; else as quiesce_ask(). */
+static int prepare_device(struct vfu_ctx *ctx)
+{
+    const struct request request = request_of(&ctx->connection.frame);
+    const struct command *command = command_of(request.header);
+
+    if (command == NULL || command->quiesces == NULL || !command->quiesces(ctx, &request)) {
+        return 0;
+    }
+    return quiesce_ask(ctx, QUIESCE_REQUEST);
 }
 
 int dispatch_message(struct vfu_ctx *ctx)
 {
     const struct vfio_user_header *header = frame_header(&ctx->connection.frame);
+    int err;
 
     switch (header->flags & VFIO_USER_F_TYPE_MASK) {
     case VFIO_USER_F_TYPE_COMMAND:
@@ -130,5 +159,14 @@ int dispatch_message(struct vfu_ctx *ctx)
         dispatch_refuse(ctx, -EINVAL);
         return 0;
     }
-    return run_command(ctx, header);
+    err = prepare_device(ctx);
+    if (err == -EBUSY) {
+        return err;
+    }
+    if (err < 0) {
+        dispatch_refuse(ctx, err);
+        return 0;
+    }
+    dispatch_execute(ctx);
+    return 1;
 }

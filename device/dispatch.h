@@ -25,13 +25,17 @@ struct request {
 /*
  * Answers the message in ctx->connection.frame: the reply, if there is one, is complete in
  * ctx->connection.reply, and not sent. Returns 1 if the message reached a command's handler, 0 if
- * it was refused before; or -EPROTO: it is no message, and the connection must be closed.
+ * it was refused before; -EBUSY: it is parked until the device is quiet, and has no reply yet; or
+ * -EPROTO: it is no message, and the connection must be closed.
  */
 int dispatch_message(struct vfu_ctx *ctx);
 
+/* The same for a message that was parked: the device is quiet now. */
+void dispatch_execute(struct vfu_ctx *ctx);
+
 /*
- * Answers a message of which there is no more than the header with error @err; as if it had been
- * refused by dispatch_message().
+ * Answers a message, of which there may be no more than the header, with error @err; as if it had
+ * been refused by dispatch_message().
  */
 void dispatch_refuse(struct vfu_ctx *ctx, int err);
 

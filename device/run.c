@@ -65,6 +65,19 @@ static void refuse_last_message(struct vfu_ctx *ctx, int err)
     connection_flush(&ctx->connection, false);
 }
 
+/* Ends the session as soon as the device is quiet. Returns what vfu_run_ctx() reports. */
+static int end_session(struct vfu_ctx *ctx)
+{
+    int err = quiesce_ask(ctx, QUIESCE_END_SESSION);
+
+    ctx->ending = true;
+    if (err < 0) {
+        return err;
+    }
+    context_end_session(ctx);
+    return -ENOTCONN;
+}
+
 /* Ends the session if @err says so. Returns what vfu_run_ctx() reports. */
 static int give_up(struct vfu_ctx *ctx, int err)
 {
@@ -86,8 +99,23 @@ static int give_up(struct vfu_ctx *ctx, int err)
         log_client(ctx, LOG_WARNING, "disconnecting the client: %s", strerror(-err));
         break;
     }
-    context_end_session(ctx);
-    return -ENOTCONN;
+    return end_session(ctx);
+}
+
+/*
+ * The message in hand has been dealt with, and counts for @served: sends what reply there is.
+ * Returns what vfu_run_ctx() reports.
+ */
+static int finish_message(struct vfu_ctx *ctx, int served)
+{
+    int err = served < 0 ? served : connection_flush(&ctx->connection, false);
+
+    connection_message_done(&ctx->connection);
+    if (err < 0 && err != -EAGAIN) {
+        err = give_up(ctx, err);
+        return served > 0 && err == -ENOTCONN ? served : err;
+    }
+    return served;
 }
 
 /* Returns how many requests were served: 0 or 1; or a negative errno. */
@@ -95,9 +123,11 @@ static int serve_one(struct vfu_ctx *ctx)
 {
     struct connection *connection = &ctx->connection;
     bool wait = !ctx->nonblocking;
-    int served = 0;
     int err = 0;
 
+    if (ctx->ending) {
+        return end_session(ctx);
+    }
     if (reply_is_pending(&connection->reply)) {
         err = connection_flush(connection, wait);
     }
@@ -107,25 +137,68 @@ static int serve_one(struct vfu_ctx *ctx)
     if (err != FRAME_COMPLETE) {
         return give_up(ctx, err);
     }
-    served = dispatch_message(ctx);
-    err = served < 0 ? served : connection_flush(connection, false);
-    connection_message_done(connection);
-    if (err < 0 && err != -EAGAIN) {
-        err = give_up(ctx, err);
-        return served > 0 ? served : err;
+    err = dispatch_message(ctx);
+    return err == -EBUSY ? err : finish_message(ctx, err);
+}
+
+static int run(struct vfu_ctx *ctx)
+{
+    if (!ctx->realized) {
+        return -EINVAL;
     }
-    return served;
+    if (ctx->quiesce.parked != QUIESCE_NOTHING) {
+        return -EBUSY;
+    }
+    return ctx->attached ? serve_one(ctx) : -ENOTCONN;
 }
 
 int vfu_run_ctx(vfu_ctx_t *ctx)
 {
     int result;
 
-    if (!ctx->realized) {
-        return api_result(-EINVAL);
-    }
     do {
-        result = ctx->attached ? serve_one(ctx) : -ENOTCONN;
+        result = run(ctx);
     } while (result >= 0 && !ctx->nonblocking);
     return api_result(result);
+}
+
+/* Returns 0, or what sending the reply failed with; a client that is gone is no failure. */
+static int serve_parked(struct vfu_ctx *ctx, int quiesce_errno)
+{
+    int err;
+
+    if (quiesce_errno == 0) {
+        dispatch_execute(ctx);
+    } else {
+        dispatch_refuse(ctx, quiesce_errno > 0 && quiesce_errno < 4096 ? -quiesce_errno : -EINVAL);
+    }
+    err = connection_flush(&ctx->connection, false);
+    connection_message_done(&ctx->connection);
+    if (err == 0 || err == -EAGAIN) {
+        return 0;
+    }
+    ctx->ending = true;
+    if (quiesce_errno == 0) {
+        context_end_session(ctx);
+    }
+    return err == -ENOTCONN ? 0 : err;
+}
+
+int vfu_device_quiesced(vfu_ctx_t *ctx, int quiesce_errno)
+{
+    enum quiesce_work work = ctx->quiesce.parked;
+
+    ctx->quiesce.parked = QUIESCE_NOTHING;
+    switch (work) {
+    case QUIESCE_NOTHING:
+        return api_result(-EINVAL);
+    case QUIESCE_REQUEST:
+        return api_result(serve_parked(ctx, quiesce_errno));
+    case QUIESCE_END_SESSION:
+        if (quiesce_errno == 0) {
+            context_end_session(ctx);
+        }
+        break;
+    }
+    return 0;
 }

@@ -27,9 +27,9 @@
  * after a success. Arguments are checked always, not only in debug builds; @vfu_ctx must not be
  * NULL unless a function says so.
  *
- * Callbacks run in the thread that called vfu_run_ctx(), vfu_attach_ctx() or vfu_destroy_ctx(),
- * inside that call, and must not call these three. They return -1 and set errno to fail; the
- * client gets that errno (EINVAL if it is 0).
+ * Callbacks run in the thread that called vfu_run_ctx(), vfu_device_quiesced(), vfu_attach_ctx() or
+ * vfu_destroy_ctx(), inside that call, and must not call these four. They return -1 and set errno
+ * to fail; the client gets that errno (EINVAL if it is 0).
  *
  * Threads: a context belongs to one thread at a time; different contexts are independent.
  * vfu_get_private() and vfu_log() may be called from any thread; so may, within the limits that
@@ -161,14 +161,18 @@ int vfu_attach_ctx(vfu_ctx_t *vfu_ctx);
  * A client that leaves a request incomplete or a reply unread for 30 seconds (under vfu-broker:
  * the policy's client.stall_seconds) is disconnected.
  *
- * When a client is gone, in this order: every DMA region is removed (unregister callback), the
- * reset callback runs with VFU_RESET_LOST_CONN, the eventfds of interrupts and the connection are
- * closed. Config space, regions and everything set up by the program stay.
+ * When a client is gone, in this order: the device is asked to be quiet, every DMA region is
+ * removed (unregister callback), the reset callback runs with VFU_RESET_LOST_CONN, the eventfds of
+ * interrupts and the connection are closed. Config space, regions and everything set up by the
+ * program stay.
  *
  * Returns the number of requests (0 or 1), or -1 with errno:
  *   EINVAL    vfu_realize_ctx() was not called
  *   ENOTCONN  there is no client, or it has just gone
  *   EINTR     a signal interrupted the wait; nothing is lost, call again
+ *   EBUSY     the device is not quiet yet, as its quiesce callback said: call
+ *             vfu_device_quiesced() when it is. The client's socket is not looked at until then.
+ *   others    the client has gone, and the quiesce callback failed with this; call again
  */
 int vfu_run_ctx(vfu_ctx_t *vfu_ctx);
 
@@ -321,6 +325,47 @@ int vfu_setup_region(vfu_ctx_t *vfu_ctx, int region_idx, size_t size,
 int vfu_create_ioeventfd(vfu_ctx_t *vfu_ctx, uint32_t region_idx, int fd, size_t gpa_offset,
                          uint32_t size, uint32_t flags, uint64_t datamatch, int shadow_fd,
                          size_t shadow_offset);
+/* ---- Quiesce ---------------------------------------------------------------------------- */
+
+/*
+ * Asks the device to be quiet: to start no access to guest memory and no call of the functions for
+ * it, and to be through with those it has started. Called before
+ *
+ *     a client's DMA_MAP, DMA_UNMAP (of a device with DMA), DEVICE_RESET
+ *     a write that reaches the device control register of PCI Express, and so may reset the
+ * function changes of the migration state; the start and end of dirty page logging the end of a
+ * session, when the client has gone; not in vfu_destroy_ctx()
+ *
+ * and called for each, also twice in a row. Callbacks may use guest memory all the same, and so may
+ * this one. It must not call vfu_device_quiesced().
+ *
+ * Returns
+ *   0       the device is quiet, until the call of vfu_run_ctx() returns or the next callback for a
+ *           request runs; the work is done now
+ *   -1 and  EBUSY: it is not, but begins to be. The work is parked: vfu_run_ctx() fails with EBUSY,
+ *   errno   and the client waits, until the program calls vfu_device_quiesced(). The device goes on
+ *           meanwhile, and may use all functions for guest memory and interrupts.
+ *           Another one: it refuses. The client gets that errno, and nothing is done. At the end of
+ *           a session vfu_run_ctx() fails with it, and asks again the next time.
+ */
+typedef int(vfu_device_quiesce_cb_t)(vfu_ctx_t *vfu_ctx);
+
+/* vfu_setup_device_quiesce_cb - @quiesce_cb NULL: the device is quiet at any time */
+void vfu_setup_device_quiesce_cb(vfu_ctx_t *vfu_ctx, vfu_device_quiesce_cb_t *quiesce_cb);
+
+/*
+ * vfu_device_quiesced - the device is quiet now, as it promised with EBUSY
+ * @quiesce_errno: 0; or an errno: it cannot be. The client gets that, and its request is not
+ *                 executed. The end of a session is asked for again by the next vfu_run_ctx().
+ *
+ * The parked work is done before this returns, with all its callbacks; then the device may go on.
+ * From the thread of vfu_run_ctx(), and not from a callback.
+ *
+ * Returns 0, also if the client has gone meanwhile; or -1 with errno:
+ *   EINVAL  nothing is parked
+ *   others  the reply could not be sent; the session is over
+ */
+int vfu_device_quiesced(vfu_ctx_t *vfu_ctx, int quiesce_errno);
 
 /* ---- Reset ------------------------------------------------------------------------------ */
 
@@ -650,10 +695,6 @@ typedef struct {
     ssize_t (*write_data)(vfu_ctx_t *vfu_ctx, void *buf, uint64_t count);
 } vfu_migration_callbacks_t;
 static_assert(sizeof(vfu_migration_callbacks_t) == 32, "layout");
-
-/* ---- Quiesce ---------------------------------------------------------------------------- */
-
-typedef int(vfu_device_quiesce_cb_t)(vfu_ctx_t *vfu_ctx);
 
 #pragma GCC visibility pop
 
