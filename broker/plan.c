@@ -85,6 +85,20 @@ static char *resources_variable(const struct policy *policy)
     return fclose(out) == 0 ? result : NULL;
 }
 
+/* "VFU_BROKER_POLICY=gpio" */
+static char *policy_variable(const struct policy *policy)
+{
+    const char *slash = strrchr(policy->file, '/');
+    const char *name = slash != NULL ? slash + 1 : policy->file;
+    size_t length = strlen(name);
+    char *result = NULL;
+
+    if (length > 5 && strcmp(name + length - 5, ".json") == 0) {
+        length -= 5;
+    }
+    return asprintf(&result, CONTROL_POLICY_ENV "=%.*s", (int)length, name) > 0 ? result : NULL;
+}
+
 /* The policy's variables and ours. LD_ORIGIN_PATH: the loader cannot ask /proc for its $ORIGIN. */
 static bool make_envp(struct jail_plan *plan, const char *socket)
 {
@@ -92,7 +106,7 @@ static bool make_envp(struct jail_plan *plan, const char *socket)
     char *program = strdup(plan->program.path);
     bool complete = program != NULL;
 
-    plan->envp = calloc(n + 4, sizeof(char *));
+    plan->envp = calloc(n + 5, sizeof(char *));
     complete = complete && plan->envp != NULL;
     for (size_t i = 0; complete && i < n; i++) {
         plan->envp[i] = expand(plan->policy->env[i], socket);
@@ -102,9 +116,13 @@ static bool make_envp(struct jail_plan *plan, const char *socket)
         complete = asprintf(&plan->envp[n], "%s=%d", CONTROL_ENV, CONTROL_FD) > 0 &&
                    asprintf(&plan->envp[n + 1], "LD_ORIGIN_PATH=%s", dirname(program)) > 0;
     }
-    if (complete && plan->policy->resource_count > 0) {
-        plan->envp[n + 2] = resources_variable(plan->policy);
+    if (complete) {
+        plan->envp[n + 2] = policy_variable(plan->policy);
         complete = plan->envp[n + 2] != NULL;
+    }
+    if (complete && plan->policy->resource_count > 0) {
+        plan->envp[n + 3] = resources_variable(plan->policy);
+        complete = plan->envp[n + 3] != NULL;
     }
     free(program);
     return complete;

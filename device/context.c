@@ -24,6 +24,7 @@ static struct vfu_ctx *context_free(struct vfu_ctx *ctx)
     irqs_fini(&ctx->session.irqs);
     ioeventfds_fini(ctx->ioeventfds);
     regions_fini(ctx->regions);
+    free(ctx->msix);
     if (ctx->transport != NULL) {
         connection_fini(&ctx->connection);
         ctx->transport->ops->destroy(ctx->transport);

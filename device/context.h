@@ -26,6 +26,7 @@ struct vfu_ctx {
     struct region regions[VFU_PCI_DEV_NUM_REGIONS];
     struct ioeventfd_table *ioeventfds[VFU_PCI_DEV_NUM_REGIONS]; /* NULL: none */
     struct session session;
+    struct msix *msix;           /* owned; NULL: the program keeps its MSI-X, if it has one */
     struct transport *transport; /* owned */
     struct connection connection;
 };

@@ -2,7 +2,6 @@
 #include "device/eventfd_slot.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -49,7 +48,7 @@ static void retire(struct holder *holder, int users)
 int eventfd_slot_set(struct eventfd_slot *slot, int eventfd)
 {
     struct holder *holder = eventfd >= 0 ? holder_new(eventfd) : NULL;
-    uint64_t old = __atomic_exchange_n(&slot->state, (uintptr_t)holder, __ATOMIC_ACQ_REL);
+    uint64_t old = __atomic_exchange_n(&slot->state, (uintptr_t)holder, __ATOMIC_SEQ_CST);
 
     if (holder_of(old) != NULL) {
         retire(holder_of(old), (int)(old >> USER_SHIFT));
@@ -66,6 +65,11 @@ int eventfd_slot_get(const struct eventfd_slot *slot)
     const struct holder *holder = holder_of(__atomic_load_n(&slot->state, __ATOMIC_RELAXED));
 
     return holder != NULL ? holder->eventfd : -1;
+}
+
+bool eventfd_slot_is_set(const struct eventfd_slot *slot)
+{
+    return holder_of(__atomic_load_n(&slot->state, __ATOMIC_SEQ_CST)) != NULL;
 }
 
 /* Returns NULL if the slot is empty. */

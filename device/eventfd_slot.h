@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct eventfd_slot {
@@ -20,6 +21,12 @@ int eventfd_slot_set(struct eventfd_slot *slot, int eventfd);
 
 /* The eventfd, or -1; for the thread that sets it. */
 int eventfd_slot_get(const struct eventfd_slot *slot);
+
+/*
+ * Whether there is one; from any thread. Sequentially consistent with eventfd_slot_set(): who does
+ * something, finds no eventfd, and leaves it at that, is seen by who looks after it was set.
+ */
+bool eventfd_slot_is_set(const struct eventfd_slot *slot);
 
 /*
  * Adds 1 to the counter; from any thread. Returns 0, -ENOENT if there is none, or the negative

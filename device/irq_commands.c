@@ -2,6 +2,7 @@
 #include "device/irq_commands.h"
 
 #include "device/context.h"
+#include "device/msix.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -112,24 +113,27 @@ static int parse(struct vfu_ctx *ctx, const struct request *request, struct irq_
 static int set_mask(struct vfu_ctx *ctx, const struct irq_set *set)
 {
     vfu_dev_irq_state_cb_t *changed = ctx->session.irqs.tables[set->type].state_changed;
+    bool mask = set->action == VFIO_IRQ_SET_ACTION_MASK;
 
     if (changed != NULL) {
-        changed(ctx, set->start, set->count, set->action == VFIO_IRQ_SET_ACTION_MASK);
+        changed(ctx, set->start, set->count, mask);
+    }
+    if (set->type == VFU_DEV_MSIX_IRQ) {
+        msix_client_mask(ctx, set->start, set->count, mask);
     }
     return 0;
 }
 
 /* No descriptors means: take away those that there are. */
-static int assign(struct irqs *irqs, const struct irq_set *set)
+static int assign(struct vfu_ctx *ctx, const struct irq_set *set)
 {
-    for (uint32_t i = 0; i < set->count; i++) {
-        int err = irqs_assign(irqs, set->type, set->start + i, fd_list_take(set->fds, i));
+    int err = 0;
 
-        if (err < 0) {
-            return err;
-        }
+    for (uint32_t i = 0; i < set->count && err == 0; i++) {
+        err = irqs_assign(&ctx->session.irqs, set->type, set->start + i, fd_list_take(set->fds, i));
     }
-    return 0;
+    msix_update(ctx);
+    return err;
 }
 
 static int disable(struct irqs *irqs, enum vfu_dev_irq_type type)
@@ -170,5 +174,5 @@ int irq_handle_set(struct vfu_ctx *ctx, const struct request *request, struct re
     if (set.count == 0) {
         return disable(irqs, set.type);
     }
-    return set.data == DATA_EVENTFD ? assign(irqs, &set) : loop_back(irqs, &set);
+    return set.data == DATA_EVENTFD ? assign(ctx, &set) : loop_back(irqs, &set);
 }

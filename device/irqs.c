@@ -88,8 +88,15 @@ int irqs_assign(struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index, i
     return eventfd_slot_set(&irqs->tables[type].eventfds[index], eventfd);
 }
 
-/* Returns 0, -ENOENT or the negative errno of the write. */
-static int signal_one(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index)
+bool irqs_is_assigned(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index)
+{
+    const struct irq_table *table = &irqs->tables[type];
+
+    return index < table->count && index < table->room &&
+           eventfd_slot_is_set(&table->eventfds[index]);
+}
+
+int irqs_try_signal(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index)
 {
     const struct irq_table *table = &irqs->tables[type];
 
@@ -100,7 +107,7 @@ static int signal_one(const struct irqs *irqs, enum vfu_dev_irq_type type, uint3
 
 int irqs_signal(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index)
 {
-    int err = signal_one(irqs, type, index);
+    int err = irqs_try_signal(irqs, type, index);
 
     return err == -ENOENT ? 0 : err;
 }
@@ -108,10 +115,10 @@ int irqs_signal(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t in
 /* A program names no type: clients use one at a time, and the others' eventfds are the rest. */
 static int signal_active(const struct irqs *irqs, uint32_t index)
 {
-    int err = signal_one(irqs, __atomic_load_n(&irqs->active, __ATOMIC_RELAXED), index);
+    int err = irqs_try_signal(irqs, __atomic_load_n(&irqs->active, __ATOMIC_RELAXED), index);
 
     for (int type = VFU_DEV_MSIX_IRQ; err == -ENOENT && type >= VFU_DEV_INTX_IRQ; type--) {
-        err = signal_one(irqs, (enum vfu_dev_irq_type)type, index);
+        err = irqs_try_signal(irqs, (enum vfu_dev_irq_type)type, index);
     }
     return err;
 }

@@ -41,6 +41,12 @@ int irqs_assign(struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index, i
 /* Closes all eventfds of all types. */
 void irqs_close_all(struct irqs *irqs);
 
+/* Whether the client has given interrupt @index an eventfd; from any thread. */
+bool irqs_is_assigned(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index);
+
+/* Signals an interrupt; from any thread. Returns 0, -ENOENT, or the negative errno of the write. */
+int irqs_try_signal(const struct irqs *irqs, enum vfu_dev_irq_type type, uint32_t index);
+
 /*
  * Signals an interrupt; from any thread. Returns 0, also if it has no eventfd; or a negative errno
  * of the write.

@@ -3,6 +3,7 @@
 
 #include "device/context.h"
 #include "device/errors.h"
+#include "device/msix.h"
 #include "device/pci_header.h"
 
 #include <endian.h>
@@ -228,14 +229,14 @@ static ssize_t access_segment(struct vfu_ctx *ctx, char *data, size_t count, uin
 int pci_config_access(struct vfu_ctx *ctx, char *data, size_t count, uint64_t offset, bool is_write)
 {
     size_t done = 0;
+    ssize_t n = 0;
 
-    while (done < count) {
-        ssize_t n = access_segment(ctx, data + done, count - done, offset + done, is_write);
-
-        if (n < 0) {
-            return (int)n;
-        }
-        done += (size_t)n;
+    while (done < count && n >= 0) {
+        n = access_segment(ctx, data + done, count - done, offset + done, is_write);
+        done += n > 0 ? (size_t)n : 0;
     }
-    return 0;
+    if (is_write) {
+        msix_update(ctx); /* also after a failure: earlier segments count */
+    }
+    return n < 0 ? (int)n : 0;
 }

@@ -3,6 +3,7 @@
 
 #include "device/context.h"
 #include "device/errors.h"
+#include "device/msix.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -114,20 +115,18 @@ static bool is_accessible(const struct vfu_ctx *ctx, const struct region *region
 {
     int direction = is_write ? VFU_REGION_FLAG_WRITE : VFU_REGION_FLAG_READ;
 
-    return (region->flags & direction) && (region->access != NULL || is_config_space(ctx, region));
+    return (region->flags & direction) && (region->access != NULL || is_config_space(ctx, region) ||
+                                           msix_owns_part(ctx->msix, (int)(region - ctx->regions)));
 }
 
 /* Returns 0 or a negative errno. */
-static int access_region(struct vfu_ctx *ctx, const struct region *region, uint64_t offset,
-                         uint32_t count, char *data, bool is_write)
+static int call_program(struct vfu_ctx *ctx, const struct region *region, uint64_t offset,
+                        size_t count, char *data, bool is_write)
 {
     ssize_t n;
 
-    if (!is_accessible(ctx, region, is_write)) {
+    if (region->access == NULL) {
         return -EINVAL;
-    }
-    if (is_config_space(ctx, region)) {
-        return pci_config_access(ctx, data, count, offset, is_write);
     }
     errno = 0;
     n = region->access(ctx, data, count, (off_t)offset, is_write);
@@ -135,6 +134,39 @@ static int access_region(struct vfu_ctx *ctx, const struct region *region, uint6
         return 0;
     }
     return n == -1 ? callback_error() : -EINVAL;
+}
+
+/* A BAR with MSI-X that the library keeps: the program gets what is between. */
+static int access_around_msix(struct vfu_ctx *ctx, const struct region *region, uint64_t offset,
+                              size_t count, char *data, bool is_write)
+{
+    int index = (int)(region - ctx->regions);
+    int err = 0;
+    size_t n;
+
+    for (; count > 0 && err == 0; offset += n, data += n, count -= n) {
+        n = count;
+        if (msix_owns(ctx->msix, index, offset, &n)) {
+            msix_access(ctx, index, data, n, offset, is_write);
+        } else {
+            err = call_program(ctx, region, offset, n, data, is_write);
+        }
+    }
+    return err;
+}
+
+/* Returns 0 or a negative errno. */
+static int access_region(struct vfu_ctx *ctx, const struct region *region, uint64_t offset,
+                         uint32_t count, char *data, bool is_write)
+{
+    if (!is_accessible(ctx, region, is_write)) {
+        return -EINVAL;
+    }
+    if (is_config_space(ctx, region)) {
+        return pci_config_access(ctx, data, count, offset, is_write);
+    }
+    return ctx->msix != NULL ? access_around_msix(ctx, region, offset, count, data, is_write)
+                             : call_program(ctx, region, offset, count, data, is_write);
 }
 
 int region_handle_read(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)

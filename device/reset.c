@@ -3,6 +3,7 @@
 
 #include "device/context.h"
 #include "device/errors.h"
+#include "device/msix.h"
 
 int vfu_setup_device_reset_cb(vfu_ctx_t *ctx, vfu_reset_cb_t *reset)
 {
@@ -12,6 +13,7 @@ int vfu_setup_device_reset_cb(vfu_ctx_t *ctx, vfu_reset_cb_t *reset)
 
 static int call_reset(struct vfu_ctx *ctx, vfu_reset_type_t type)
 {
+    msix_reset(ctx, type == VFU_RESET_LOST_CONN);
     if (ctx->reset == NULL) {
         return 0;
     }

@@ -34,6 +34,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -43,8 +44,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <vfio-user/vfu-broker.h>
+
 /* Enough that qsort(3) asks for the size of memory (glibc: above 1024 bytes). */
 #define WARM_UP_ITEMS 1024
+
+/* The filter is loaded: set once, by the thread that does it. */
+static atomic_bool is_sealed;
+
+bool vfu_is_sealed(void)
+{
+    return atomic_load(&is_sealed);
+}
 
 static int receive_seal(struct control_channel *channel, struct control_message *message)
 {
@@ -299,6 +310,7 @@ int seal_process(const struct seal_party *parties, size_t count, struct control_
         vfu_log(parties[0].ctx, LOG_ERR, "the filter cannot be loaded: %s", strerror(-listener));
         return listener;
     }
+    atomic_store(&is_sealed, true);
     err = report_sealed(channel, listener);
     return err < 0 ? err : declare_all(parties, count);
 }

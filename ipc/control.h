@@ -62,6 +62,9 @@
 /* Resources of the policy that it inherits: "name=fd,name=fd". */
 #define CONTROL_RESOURCES_ENV "VFU_BROKER_RESOURCES"
 
+/* The policy's name: that of its file without folder and ".json". */
+#define CONTROL_POLICY_ENV "VFU_BROKER_POLICY"
+
 /* Largest tail: a filter program, or a piece of the client's stream. */
 #define CONTROL_TAIL_MAX 4096u
 

@@ -32,6 +32,7 @@ class Start(ProgramTest):
             f"PLACE=at {self.socket}, {self.socket}",
             "VFU_BROKER_FD=3",
             f"LD_ORIGIN_PATH={os.path.dirname(program)}",
+            "VFU_BROKER_POLICY=policy",
         }
         self.assertEqual(set(self.lines(broker, "environment")), wanted)
         broker.stop()

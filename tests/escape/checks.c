@@ -129,7 +129,8 @@ static bool environment_is_the_policys(const struct context *c)
         return complain("%s: %s", path, strerror(errno));
     }
     snprintf(wanted, sizeof(wanted),
-             "ESCAPE_VISIBLE=yes\nVFU_BROKER_FD=3\nLD_ORIGIN_PATH=%.*s\n--\n%s\n%s\n",
+             "ESCAPE_VISIBLE=yes\nVFU_BROKER_FD=3\nLD_ORIGIN_PATH=%.*s\nVFU_BROKER_POLICY=policy\n-"
+             "-\n%s\n%s\n",
              (int)(strrchr(program, '/') - program), program, program, c->broker->socket);
     if (report->text_size != strlen(wanted) ||
         memcmp(report->text, wanted, report->text_size) != 0) {

@@ -10,6 +10,7 @@
 #include <vfio-user/pci_caps/px.h>
 #include <vfio-user/pci_defs.h>
 #include <vfio-user/vfio-user.h>
+#include <vfio-user/vfu-broker.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -46,6 +47,11 @@ int main()
 
     if (ctx == nullptr || !set_up_dma(ctx)) {
         std::perror("DMA");
+        return 1;
+    }
+    if (vfu_is_sealed() || vfu_policy_name() != nullptr || vfu_resource_fd("") != -1 ||
+        vfu_msix_trigger(ctx, 0) != -1) {
+        std::puts("this process is not what it was started as");
         return 1;
     }
     vfu_destroy_ctx(ctx);
