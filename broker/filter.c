@@ -179,13 +179,16 @@ int filter_compile_start(struct filter *filter)
     return err == 0 ? export(ctx, filter) : err;
 }
 
-int filter_compile_gate(struct filter *filter)
+int filter_compile_gate(struct filter *filter, const struct policy *policy)
 {
     AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_PROCESS);
     int err = ctx != NULL ? 0 : -EINVAL;
 
     for (size_t i = 0; err == 0 && i < filter_gate_rule_count; i++) {
         err = add_rule(ctx, &filter_gate_rules[i]);
+    }
+    if (err == 0 && policy->dma_access == DMA_ACCESS_RO) {
+        err = add_rule(ctx, &filter_gate_reopen_rule);
     }
     return err == 0 ? export(ctx, filter) : err;
 }

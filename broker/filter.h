@@ -26,7 +26,7 @@ struct filter {
 };
 
 int filter_compile_start(struct filter *filter);
-int filter_compile_gate(struct filter *filter);
+int filter_compile_gate(struct filter *filter, const struct policy *policy);
 
 /*
  * All return 0 or -errno. The final filter is compiled from the base rules and the policy's

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "broker/filter_rules.h"
 
+#include "broker/vetting.h"
 #include "ipc/control.h"
 
 #include <fcntl.h>
@@ -88,6 +89,11 @@ const struct filter_rule filter_gate_rules[] = {
 #endif
 };
 const size_t filter_gate_rule_count = ARRAY_SIZE(filter_gate_rules);
+
+const struct filter_rule filter_gate_reopen_rule =
+    TWO("openat", "fd == 4, flags == RDONLY|NONBLOCK|NOCTTY|CLOEXEC",
+        "open guest memory again, to be read only; Landlock leaves nothing else to open",
+        INT_ARG_IS(0, VETTING_PROC_FDS), INT_ARG_IS(2, VETTING_REOPEN_FLAGS));
 /* clang-format on */
 
 const char *const filter_start_denied[] = {

@@ -35,6 +35,9 @@ extern const size_t filter_final_rule_count;
 extern const struct filter_rule filter_gate_rules[];
 extern const size_t filter_gate_rule_count;
 
+/* One more for the gate, where memory is opened again for the policy's dma.access "ro". */
+extern const struct filter_rule filter_gate_reopen_rule;
+
 /* Denied from the start. */
 extern const char *const filter_start_denied[];
 extern const size_t filter_start_denied_count;

@@ -469,7 +469,7 @@ static int arrange_descriptors(const struct jail_plan *plan, int control, struct
             return -errno;
         }
     }
-    vetting->proc_fds = 4;
+    vetting->proc_fds = VETTING_PROC_FDS;
     return close_range((unsigned)count, ~0u, 0) < 0 ? -errno : 0;
 }
 

@@ -86,7 +86,7 @@ static enum exit_status run(const struct options *options, const struct policy *
     fflush(stdout);
     if (status != JAIL_OK) {
         status = fail((enum exit_status)status, error);
-    } else if (filter_compile_gate(&gate) < 0) {
+    } else if (filter_compile_gate(&gate, policy) < 0) {
         status = fail(EXIT_STATUS_LAYER, "seccomp-filter: the gate's cannot be compiled");
     } else if (options->check) {
         status = check(options, &plan, &gate);

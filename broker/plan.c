@@ -189,6 +189,11 @@ static int find_layers(struct jail_plan *plan, void (*report)(const struct layer
         (plan->policy->jail_optional & JAIL_LAYER_USER_NAMESPACE)) {
         return FAIL(JAIL_LAYER_MISSING, "without user namespaces the broker must be root");
     }
+    if (plan->policy->dma_access == DMA_ACCESS_RO && !plan->layers.landlock) {
+        return FAIL(JAIL_LAYER_MISSING,
+                    "this host does not offer landlock, which dma.access \"ro\" cannot do without: "
+                    "the gate may open files then");
+    }
     if (missing != NULL && missing->optional) {
         return FAIL(JAIL_LAYER_MISSING,
                     "this host does not offer %s; a policy with \"jail\": {\"optional\": [\"%s\"]} "

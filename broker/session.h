@@ -42,7 +42,7 @@ struct session {
     struct control_channel device_channel; /* until it is handed to the gate */
     struct control_channel gate_channel;
     struct control_candidate candidate; /* while JUDGING */
-    char device_end[64]; /* how the device process ended; "" before */
+    char device_end[64];                /* how the device process ended; "" before */
     struct device_log log;
     struct log_limit reports; /* lines that the gate may cause */
     int notify;               /* listener of the device's final filter */

@@ -19,6 +19,7 @@ static const char *const reason_names[VETTING_REASON_MAX] = {
     [VETTING_MEMORY_KIND] = "memory-kind-not-in-policy",
     [VETTING_MEMORY_SEALS] = "memory-seals-missing",
     [VETTING_MEMORY_ACCESS] = "memory-not-readable",
+    [VETTING_MEMORY_REOPEN] = "memory-not-reopened",
     [VETTING_NOT_EVENTFD] = "not-an-eventfd",
     [VETTING_NOT_EXPECTED] = "command-takes-none",
     [VETTING_UNKNOWN] = "neither-memory-nor-eventfd",
@@ -97,22 +98,50 @@ static enum vetting_reason vet_memory(const struct vetting *vetting, int fd, int
     return VETTING_OK;
 }
 
-/* Finds out what @fd is; says in @kind what to do with it. */
-static enum vetting_reason vet(const struct vetting *vetting, int fd, uint8_t *kind)
+/*
+ * Replaces a descriptor that can write. The access mode of an open file cannot be taken back, but
+ * its link in /proc opens the same file anew; non-blocking, for a lease could hang that.
+ */
+static enum vetting_reason reopen(const struct vetting *vetting, int *fd)
+{
+    char name[16];
+    int again;
+
+    if ((fcntl(*fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+        return VETTING_OK;
+    }
+    snprintf(name, sizeof(name), "%d", *fd);
+    again = openat(vetting->proc_fds, name, VETTING_REOPEN_FLAGS);
+    if (again < 0) {
+        return VETTING_MEMORY_REOPEN;
+    }
+    fd_close(fd);
+    *fd = again;
+    return VETTING_OK;
+}
+
+/* Finds out what @fd is; says in @kind what to do with it, and may replace it. */
+static enum vetting_reason vet(const struct vetting *vetting, int *fd, uint8_t *kind)
 {
     /* Answered by memfd, tmpfs and hugetlbfs alone, without touching the file system. */
-    int seals = fcntl(fd, F_GET_SEALS);
+    int seals = fcntl(*fd, F_GET_SEALS);
+    enum vetting_reason reason;
 
     if (seals >= 0) {
         if (vetting->policy->dma_access == DMA_ACCESS_NONE) {
             *kind = DESCRIPTOR_WITHHELD;
             return VETTING_OK;
         }
+        reason = vet_memory(vetting, *fd, seals);
         *kind = DESCRIPTOR_MEMORY;
-        return vet_memory(vetting, fd, seals);
+        if (vetting->policy->dma_access == DMA_ACCESS_RO) {
+            *kind = DESCRIPTOR_READ_ONLY;
+            return reason == VETTING_OK ? reopen(vetting, fd) : reason;
+        }
+        return reason;
     }
     *kind = DESCRIPTOR_EVENTFD;
-    return is_eventfd(vetting, fd) ? VETTING_OK : VETTING_UNKNOWN;
+    return is_eventfd(vetting, *fd) ? VETTING_OK : VETTING_UNKNOWN;
 }
 
 /* Whether a descriptor of @kind is what @command is about; 0 stands for any command. */
@@ -135,6 +164,7 @@ static int reason_errno(enum vetting_reason reason)
         return 0;
     case VETTING_MEMORY_SEALS:
     case VETTING_MEMORY_ACCESS:
+    case VETTING_MEMORY_REOPEN:
         return EACCES;
     default:
         return EINVAL;
@@ -173,7 +203,7 @@ void vetting_judge(const struct vetting *vetting, uint16_t command, struct fd_li
         return;
     }
     for (size_t i = 0; i < used; i++) {
-        enum vetting_reason reason = vet(vetting, fds->fds[i], &verdict->kind[i]);
+        enum vetting_reason reason = vet(vetting, &fds->fds[i], &verdict->kind[i]);
 
         reason = match(command, verdict->kind[i], reason);
         if (reason != VETTING_OK) {

@@ -9,6 +9,7 @@
 #include "ipc/control.h"
 #include "policy/policy.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -18,11 +19,16 @@ enum vetting_reason {
     VETTING_MEMORY_KIND,   /* memory, but of a kind that dma.memory does not list */
     VETTING_MEMORY_SEALS,  /* a seal of dma.require_seals is missing */
     VETTING_MEMORY_ACCESS, /* not open for reading */
+    VETTING_MEMORY_REOPEN, /* cannot be opened again to be read only: only memfds surely can */
     VETTING_NOT_EVENTFD,   /* for an interrupt */
     VETTING_NOT_EXPECTED,  /* the command takes no descriptors */
     VETTING_UNKNOWN,       /* neither memory nor eventfd */
     VETTING_REASON_MAX
 };
+
+/* The gate's number for /proc/self/fd, and how it opens files there: its filter knows both. */
+#define VETTING_PROC_FDS 4
+#define VETTING_REOPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
 /* The reason in words, for the log; bounded for any value. */
 const char *vetting_reason_name(uint32_t reason);

@@ -42,9 +42,10 @@ static uint32_t prot_of(uint32_t flags)
 
 /*
  * Takes the descriptor that came with the message: -1 if there was none, or if it is withheld from
- * this device, to which the range then is one without memory. Returns 0 or -EINVAL.
+ * this device, to which the range then is one without memory. What the policy keeps the device from
+ * writing leaves @prot. Returns 0 or -EINVAL.
  */
-static int take_memory(struct vfu_ctx *ctx, struct fd_list *fds, int *fd)
+static int take_memory(struct vfu_ctx *ctx, struct fd_list *fds, int *fd, uint32_t *prot)
 {
     int found;
 
@@ -53,8 +54,11 @@ static int take_memory(struct vfu_ctx *ctx, struct fd_list *fds, int *fd)
         return 0;
     }
     found = transport_check_descriptor(ctx->transport, fds, 0, DESCRIPTOR_MEMORY);
-    if (found == 0) {
+    if (found == 0 || found == DESCRIPTOR_READ_ONLY) {
         *fd = fd_list_take(fds, 0);
+    }
+    if (found == DESCRIPTOR_READ_ONLY) {
+        *prot &= ~(uint32_t)PROT_WRITE;
     }
     return found < 0 ? found : 0;
 }
@@ -64,6 +68,7 @@ int dma_handle_map(struct vfu_ctx *ctx, const struct request *request, struct re
     const struct vfio_user_dma_map *map = request->payload;
     AUTO_FD fd = -1;
     struct dma_request wanted;
+    uint32_t prot;
     int err;
 
     if (!ctx->session.dma.enabled) {
@@ -73,7 +78,8 @@ int dma_handle_map(struct vfu_ctx *ctx, const struct request *request, struct re
         !range_is_valid(map->addr, map->size)) {
         return -EINVAL;
     }
-    err = take_memory(ctx, request->fds, &fd);
+    prot = prot_of(map->flags);
+    err = take_memory(ctx, request->fds, &fd, &prot);
     if (err < 0) {
         return err;
     }
@@ -81,7 +87,7 @@ int dma_handle_map(struct vfu_ctx *ctx, const struct request *request, struct re
         .address = map->addr,
         .size = map->size,
         .offset = map->offset,
-        .prot = prot_of(map->flags),
+        .prot = prot,
         .fd = fd,
         .map = !(map->flags & VFIO_USER_F_DMA_REGION_FILE_IO),
     };

@@ -28,8 +28,9 @@ int transport_check_descriptor(struct transport *transport, const struct fd_list
     if (index >= vetting->count) {
         return -EINVAL;
     }
-    if (vetting->kind[index] == DESCRIPTOR_WITHHELD && wanted == DESCRIPTOR_MEMORY) {
-        return 1;
+    if (wanted == DESCRIPTOR_MEMORY && (vetting->kind[index] == DESCRIPTOR_WITHHELD ||
+                                        vetting->kind[index] == DESCRIPTOR_READ_ONLY)) {
+        return vetting->kind[index];
     }
     return vetting->kind[index] == wanted ? 0 : -EINVAL;
 }

@@ -88,8 +88,8 @@ int transport_broker_create(struct transport **transport, struct vfu_ctx *ctx, c
                             const char *path);
 
 /*
- * Whether descriptor @index of a message can serve as @wanted. Returns 0; 1 if it is memory which
- * is withheld from the device; or -EINVAL.
+ * Whether descriptor @index of a message can serve as @wanted. Returns 0; DESCRIPTOR_WITHHELD or
+ * DESCRIPTOR_READ_ONLY if it is memory that the policy restricts so; or -EINVAL.
  */
 int transport_check_descriptor(struct transport *transport, const struct fd_list *fds, size_t index,
                                enum descriptor_kind wanted);

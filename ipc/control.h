@@ -104,7 +104,8 @@ enum control_type {
 enum descriptor_kind {
     DESCRIPTOR_MEMORY = 1, /* memfd, tmpfs or hugetlbfs file */
     DESCRIPTOR_EVENTFD = 2,
-    DESCRIPTOR_WITHHELD = 3 /* memory that the policy keeps from the device: nothing is passed */
+    DESCRIPTOR_WITHHELD = 3, /* memory that the policy keeps from the device: nothing is passed */
+    DESCRIPTOR_READ_ONLY = 4 /* memory that the policy lets the device only read */
 };
 
 struct control_seal {

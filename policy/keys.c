@@ -31,7 +31,7 @@ static const struct policy_choice client_processes[] = {
 
 static const struct policy_choice dma_accesses[] = {
     { .word = "none", .value = DMA_ACCESS_NONE },
-    { .word = "ro", .not_built = true },
+    { .word = "ro", .value = DMA_ACCESS_RO },
     { .word = "rw", .value = DMA_ACCESS_RW },
     {},
 };

@@ -14,6 +14,7 @@
 
 enum dma_access {
     DMA_ACCESS_NONE,
+    DMA_ACCESS_RO,
     DMA_ACCESS_RW,
 };
 

@@ -4,6 +4,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import stat
@@ -130,6 +131,37 @@ class Device(JailTest):
             self.assertEqual(client.read_register(device.MAPPED), 1)
             files = mapped_files(broker.serving().device)
             self.assertTrue([name for name in files if "memfd:guest" in name], files)
+        broker.stop()
+
+    def guest_mappings(self, broker):
+        """Their permissions."""
+        lines = mappings(broker.serving().device)
+        return [line[1] for line in lines if len(line) > 5 and "memfd:guest" in line[5]]
+
+    def test_guest_memory_is_read_only_if_the_policy_says_so(self):
+        """Neither the mapping nor any descriptor could be made writable again."""
+        for access, wanted in [("ro", "r--s"), ("rw", "rw-s")]:
+            with self.subTest(access=access):
+                broker = self.broker(self.policy(dma={"access": access}))
+                with broker.client() as client, harness.owned(vfio_user.memory()) as memory:
+                    client.dma_map(memory)
+                    self.assertEqual(client.read_register(device.MAPPED), 1)
+                    self.assertEqual(self.guest_mappings(broker), [wanted])
+                broker.stop()
+
+    def test_read_only_tmpfs_file_of_another_is_refused(self):
+        """The gate may open no file that has a name; a client that opened it so is welcome."""
+        broker = self.broker(self.policy(dma={"access": "ro"}))
+        path = f"/dev/shm/vfu-test-{os.getpid()}"
+        with open(path, "wb") as file:
+            self.addCleanup(os.unlink, path)
+            file.truncate(4096)
+        with broker.client() as client, harness.owned(os.open(path, os.O_RDWR)) as memory:
+            with self.assertRaises(vfio_user.Refused) as caught:
+                client.dma_map(memory)
+            self.assertEqual(caught.exception.error, errno.EACCES)
+        with broker.client() as client, harness.owned(os.open(path, os.O_RDONLY)) as memory:
+            client.dma_map(memory)
         broker.stop()
 
     def test_nothing_is_writable_and_executable(self):

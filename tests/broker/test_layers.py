@@ -145,6 +145,13 @@ class Kernel(LayerTest):
                 self.assert_missing("landlock", self.policy(), lack)
                 self.assert_works(self.optional("landlock", "mdwe"), lack)
 
+    def test_landlock_is_not_optional_where_the_gate_opens_files(self):
+        lack = lambda: refuse_call(LANDLOCK_CREATE_RULESET, errno.ENOSYS)
+        policy = self.policy(dma={"access": "ro"}, jail={"optional": ["landlock", "mdwe"]})
+        line = self.fails(4, "--policy", policy, "--sock", self.socket, preexec=lack)
+        self.assertIn("landlock", line)
+        self.assertIn("dma.access", line)
+
     def test_mdwe(self):
         lack = lambda: refuse_call(PRCTL, errno.EINVAL, PR_GET_MDWE)
         self.assert_missing("mdwe", self.optional(), lack)

@@ -138,7 +138,7 @@ int main(void)
     const char *unknown;
 
     if (filter_compile_start(&start) < 0 || filter_compile_final(&final, &policy, &unknown) < 0 ||
-        filter_compile_gate(&gate) < 0) {
+        filter_compile_gate(&gate, &policy) < 0) {
         fprintf(stderr, "the filters cannot be compiled\n");
         return EXIT_FAILURE;
     }

@@ -52,7 +52,7 @@ static int compile_all(void **state)
     gate.rules = filter_gate_rules;
     gate.rule_count = filter_gate_rule_count;
     return filter_compile_final(&final.filter, &policy, &unknown) == 0 &&
-                   filter_compile_gate(&gate.filter) == 0 &&
+                   filter_compile_gate(&gate.filter, &policy) == 0 &&
                    filter_compile_start(&start.filter) == 0
                ? 0
                : -1;

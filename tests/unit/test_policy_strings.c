@@ -190,7 +190,7 @@ static void test_long_value_is_cut_between_characters(void **state)
     /* The quote and 29 characters of two bytes are 59 bytes; the 60th would be half of one. */
     policy_expect_value_error("dma.access", "'ääääääääääääääääääääääääääääääääääääääää'",
                               "found \"äääääääääääääääääääääääääääää..., "
-                              "wanted one of \"none\", \"rw\"");
+                              "wanted one of \"none\", \"ro\", \"rw\"");
 }
 
 int main(void)

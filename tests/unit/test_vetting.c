@@ -338,6 +338,7 @@ struct expected {
 static const struct expected unused = { 0, VETTING_OK, 0 };
 static const struct expected withheld = { 0, VETTING_OK, DESCRIPTOR_WITHHELD };
 static const struct expected memory = { 0, VETTING_OK, DESCRIPTOR_MEMORY };
+static const struct expected read_only = { 0, VETTING_OK, DESCRIPTOR_READ_ONLY };
 static const struct expected interrupt = { 0, VETTING_OK, DESCRIPTOR_EVENTFD };
 static const struct expected not_expected = { EINVAL, VETTING_NOT_EXPECTED, 0 };
 static const struct expected not_memory = { EINVAL, VETTING_NOT_MEMORY, 0 };
@@ -359,7 +360,10 @@ static const struct expected *expected_memory(enum class class, enum dma_access 
     if (access == DMA_ACCESS_NONE) {
         return &withheld;
     }
-    return class == CLASS_MEMORY ? &memory : &unreadable;
+    if (class == CLASS_UNREADABLE_MEMORY) {
+        return &unreadable;
+    }
+    return access == DMA_ACCESS_RO ? &read_only : &memory;
 }
 
 static bool is_memory(enum class class)
@@ -394,7 +398,8 @@ static bool is_open(int fd)
 static bool passes(const struct expected *expected)
 {
     return expected->error == 0 &&
-           (expected->kind == DESCRIPTOR_MEMORY || expected->kind == DESCRIPTOR_EVENTFD);
+           (expected->kind == DESCRIPTOR_MEMORY || expected->kind == DESCRIPTOR_READ_ONLY ||
+            expected->kind == DESCRIPTOR_EVENTFD);
 }
 
 /* Judges one descriptor, which is the list's. */
@@ -402,6 +407,9 @@ static void check_one(const char *name, int fd, uint16_t command, const struct e
 {
     struct fd_list fds = { .count = 1, .fds = { fd } };
     struct verdict verdict;
+    struct stat before, after;
+
+    assert_int_equal(fstat(fd, &before), 0);
 
     vetting_judge(&vetting, command, &fds, &verdict);
     if (verdict.error != expected->error || verdict.reason != expected->reason) {
@@ -412,9 +420,15 @@ static void check_one(const char *name, int fd, uint16_t command, const struct e
     assert_int_equal(verdict.count, expected->kind != 0);
     assert_int_equal(verdict.count > 0 ? verdict.kind[0] : 0, expected->kind);
     assert_int_equal(fds.count, passes(expected));
-    assert_int_equal(is_open(fd), passes(expected));
+    if (verdict.count == 0 || verdict.kind[0] != DESCRIPTOR_READ_ONLY) {
+        assert_int_equal(is_open(fd), passes(expected));
+    } else {
+        assert_int_equal(fcntl(fds.fds[0], F_GETFL) & O_ACCMODE, O_RDONLY);
+    }
     if (passes(expected)) {
-        assert_int_equal(fds.fds[0], fd);
+        assert_int_equal(fstat(fds.fds[0], &after), 0);
+        assert_int_equal(after.st_ino, before.st_ino);
+        assert_int_equal(after.st_dev, before.st_dev);
     }
     fd_list_close(&fds);
 }
@@ -445,6 +459,12 @@ static void test_every_kind_and_command_without_dma(void **state)
 static void test_every_kind_and_command_with_dma(void **state)
 {
     check_matrix(DMA_ACCESS_RW);
+}
+
+/* Each specimen is reopened as root here; the gate's rights are for the broker's tests. */
+static void test_every_kind_and_command_with_dma_that_reads(void **state)
+{
+    check_matrix(DMA_ACCESS_RO);
 }
 
 static void test_memory_of_a_kind_that_is_not_listed_is_einval(void **state)
@@ -689,6 +709,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_kind_and_command_without_dma),
         cmocka_unit_test(test_every_kind_and_command_with_dma),
+        cmocka_unit_test(test_every_kind_and_command_with_dma_that_reads),
         cmocka_unit_test(test_memory_of_a_kind_that_is_not_listed_is_einval),
         cmocka_unit_test(test_memory_without_a_required_seal_is_eacces),
         cmocka_unit_test(test_seals_do_not_matter_where_nothing_is_mapped),
