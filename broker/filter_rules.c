@@ -65,6 +65,7 @@ const struct filter_rule filter_gate_rules[] = {
     ANY("ppoll", "wait for supervisor, device and clients"),
     ANY("recvmsg", "receive messages and descriptors"),
     ANY("sendmsg", "send messages and descriptors"),
+    ANY("write", "tell the supervisor, in a pipe"),
     ANY("accept4", "accept a client"),
     TWO("getsockopt", "SOL_SOCKET, SO_PEERCRED", "ask who the client is",
         INT_ARG_IS(1, SOL_SOCKET), INT_ARG_IS(2, SO_PEERCRED)),

@@ -452,10 +452,16 @@ static int set_limits(void)
                                                                                            : 0;
 }
 
-/* 0-2 null, 3 the channel to the supervisor, 4 /proc/self/fd; nothing else. */
-static int arrange_descriptors(const struct jail_plan *plan, int control, struct vetting *vetting)
+enum {
+    CONTROL_NUMBER = 3,
+    REPORTS_NUMBER = 5,
+};
+
+/* 0-2 null, 3 and 5 the channel to the supervisor, 4 /proc/self/fd; nothing else. */
+static int arrange_descriptors(const struct jail_plan *plan, int control, int reports,
+                               struct vetting *vetting)
 {
-    int sources[] = { plan->null, plan->null, plan->null, control, vetting->proc_fds };
+    int sources[] = { plan->null, plan->null, plan->null, control, vetting->proc_fds, reports };
     const int count = sizeof(sources) / sizeof(sources[0]);
 
     for (int i = 0; i < count; i++) {
@@ -473,7 +479,7 @@ static int arrange_descriptors(const struct jail_plan *plan, int control, struct
     return close_range((unsigned)count, ~0u, 0) < 0 ? -errno : 0;
 }
 
-static int give_up_rights(struct gate *gate, const struct jail_plan *plan, int control)
+static int give_up_rights(struct gate *gate, const struct jail_plan *plan, int control, int reports)
 {
     const struct policy *policy = plan->policy;
     bool privileged = plan->maps_ids;
@@ -487,16 +493,19 @@ static int give_up_rights(struct gate *gate, const struct jail_plan *plan, int c
     err = err == 0 ? isolate_die_with_parent(plan->supervisor) : err;
     err = err == 0 && plan->layers.landlock ? isolate_landlock(NULL) : err;
     err = err == 0 && prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : err;
-    err = err == 0 ? arrange_descriptors(plan, control, &gate->vetting) : err;
+    err = err == 0 ? arrange_descriptors(plan, control, reports, &gate->vetting) : err;
     return err == 0 ? set_limits() : err;
 }
 
 static _Noreturn void become_gate(const struct jail_plan *plan, const struct filter *filter,
-                                  int control)
+                                  int control, int reports)
 {
     struct gate gate = {
         .policy = plan->policy,
-        .supervisor = { .fd = 3, .role = CONTROL_CHILD_END, .state = CONTROL_STATE_IDLE },
+        .supervisor = { .fd = CONTROL_NUMBER,
+                        .pipe = REPORTS_NUMBER,
+                        .role = CONTROL_CHILD_END,
+                        .state = CONTROL_STATE_IDLE },
         .device = { .fd = -1, .role = CONTROL_BROKER_END, .state = CONTROL_STATE_SEALED },
         .listener = -1,
         .client = -1,
@@ -508,33 +517,49 @@ static _Noreturn void become_gate(const struct jail_plan *plan, const struct fil
     }
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
-    if (give_up_rights(&gate, plan, control) < 0 || isolate_load_filter(filter) < 0) {
+    if (give_up_rights(&gate, plan, control, reports) < 0 || isolate_load_filter(filter) < 0) {
         _exit(1);
     }
     loop(&gate);
     _exit(1);
 }
 
+/*
+ * A gate that was taken over could send what its client gave it, and whoever drops that may hang.
+ * So the supervisor can send to its gate on a socket, but only hears of it through a pipe.
+ */
+static int make_channel(int control[2], int reports[2])
+{
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0 ||
+                   shutdown(control[0], SHUT_RD) < 0 || pipe2(reports, O_CLOEXEC | O_DIRECT) < 0 ||
+                   fcntl(reports[0], F_SETFL, O_NONBLOCK) < 0
+               ? -errno
+               : 0;
+}
+
 int gate_spawn(const struct jail_plan *plan, const struct filter *filter,
                struct gate_process *process)
 {
-    int control[2];
+    int control[2] = { -1, -1 };
+    int reports[2] = { -1, -1 };
     int pidfd = -1;
     struct clone_args args = { .flags = CLONE_PIDFD,
                                .pidfd = (uintptr_t)&pidfd,
                                .exit_signal = SIGCHLD };
-    long pid;
-    int err;
+    long pid = -1;
+    int err = make_channel(control, reports);
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
-        return -errno;
+    if (err == 0) {
+        pid = syscall(SYS_clone3, &args, sizeof(args));
+        if (pid == 0) {
+            become_gate(plan, filter, control[1], reports[1]);
+        }
+        err = pid < 0 ? -errno : 0;
     }
-    pid = syscall(SYS_clone3, &args, sizeof(args));
-    if (pid == 0) {
-        become_gate(plan, filter, control[1]);
-    }
-    err = pid < 0 ? -errno : 0;
     fd_close(&control[1]);
-    *process = (struct gate_process){ .pid = (pid_t)pid, .pidfd = pidfd, .control = control[0] };
+    fd_close(&reports[1]);
+    *process = (struct gate_process){
+        .pid = (pid_t)pid, .pidfd = pidfd, .control = control[0], .reports = reports[0]
+    };
     return err;
 }

@@ -12,7 +12,8 @@
 struct gate_process {
     pid_t pid;
     int pidfd;
-    int control; /* the supervisor's end of the gate channel */
+    int control; /* the supervisor's end of the gate channel, for what it sends */
+    int reports; /* a pipe, for what it receives */
 };
 
 /* Starts a gate. The descriptors are close-on-exec and the caller's. Returns 0 or -errno. */

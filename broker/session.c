@@ -112,7 +112,7 @@ struct session *session_start(unsigned id, const struct jail_plan *plan,
     session->id = id;
     session->notify = -1;
     session->device = (struct jail_process){ .pidfd = -1, .control = -1, .log = -1, .status = -1 };
-    session->gate = (struct gate_process){ .pidfd = -1, .control = -1 };
+    session->gate = (struct gate_process){ .pidfd = -1, .control = -1, .reports = -1 };
     session->deadline = session_clock() + (int64_t)plan->policy->start_seconds * 1000;
     err = jail_spawn(plan, &session->device);
     device_log_init(&session->log, session->device.log, id);
@@ -123,6 +123,7 @@ struct session *session_start(unsigned id, const struct jail_plan *plan,
                                                         .state = CONTROL_STATE_START };
     err = err == 0 ? gate_spawn(plan, gate_filter, &session->gate) : err;
     session->gate_channel = (struct control_channel){ .fd = session->gate.control,
+                                                      .pipe = session->gate.reports,
                                                       .role = CONTROL_BROKER_END,
                                                       .state = CONTROL_STATE_IDLE };
     err = err == 0 ? send_seal(session, plan) : err;
@@ -145,6 +146,7 @@ struct session *session_free(struct session *session)
         fd_close(&session->device.status);
         fd_close(&session->gate.pidfd);
         fd_close(&session->gate.control);
+        fd_close(&session->gate.reports);
         fd_close(&session->notify);
         free(session);
     }
@@ -324,7 +326,7 @@ static void on_gate_channel(struct session *session, const struct jail_plan *pla
         return;
     }
     /* It is ending, or had better: its pidfd tells how. */
-    session->gate_channel.fd = -1;
+    session->gate_channel.pipe = -1;
     kill_process(session->gate.pidfd);
 }
 
@@ -403,8 +405,8 @@ static void explain_failed_start(struct session *session)
 /* What the gate still has to say may explain the end of the device: that the client left. */
 static void drain_gate(struct session *session, const struct jail_plan *plan)
 {
-    for (unsigned i = 0; i < 64 && session->gate_channel.fd >= 0; i++) {
-        struct pollfd gate = { .fd = session->gate_channel.fd, .events = POLLIN };
+    for (unsigned i = 0; i < 64 && session->gate_channel.pipe >= 0; i++) {
+        struct pollfd gate = { .fd = session->gate_channel.pipe, .events = POLLIN };
 
         if (poll(&gate, 1, 0) <= 0) {
             return;
@@ -550,7 +552,7 @@ void session_poll(struct session *session, struct pollfd *fds)
     bool reads_log = session->log_open && !log_limit_reached(&session->log.limit);
     const int wanted[SESSION_POLL_FDS] = {
         [POLL_DEVICE_CHANNEL] = session->device_channel.fd,
-        [POLL_GATE_CHANNEL] = session->gate_channel.fd,
+        [POLL_GATE_CHANNEL] = session->gate_channel.pipe,
         [POLL_DEVICE] = session->device.pidfd,
         [POLL_GATE] = session->gate.pidfd,
         [POLL_NOTIFY] = session->notify,
@@ -577,7 +579,7 @@ void session_handle(struct session *session, const struct jail_plan *plan, const
     if (fds[POLL_DEVICE_CHANNEL].revents && session->device_channel.fd >= 0) {
         on_device_channel(session, plan);
     }
-    if (fds[POLL_GATE_CHANNEL].revents && session->gate_channel.fd >= 0) {
+    if (fds[POLL_GATE_CHANNEL].revents && session->gate_channel.pipe >= 0) {
         on_gate_channel(session, plan);
     }
     if (fds[POLL_DEVICE].revents) {

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WIRE_HEADER offsetof(struct control_message, body)
 
@@ -115,6 +116,30 @@ static bool shape_is_right(const struct rule *rule, const struct control_message
     return message->tail_size <= rule->max_tail && fds >= rule->min_fds && fds <= rule->max_fds;
 }
 
+static ssize_t send_packet(const struct control_channel *channel, const void *wire, size_t size,
+                           int flags, const struct fd_list *fds)
+{
+    ssize_t n;
+
+    if (channel->pipe == 0 || channel->role == CONTROL_BROKER_END) {
+        return socket_send(channel->fd, wire, size, flags, fds);
+    }
+    n = write(channel->pipe, wire, size);
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t receive_packet(const struct control_channel *channel, void *wire, size_t size,
+                              int flags, struct fd_list *fds)
+{
+    ssize_t n;
+
+    if (channel->pipe == 0 || channel->role == CONTROL_CHILD_END) {
+        return socket_receive(channel->fd, wire, size, flags, fds);
+    }
+    n = read(channel->pipe, wire, size);
+    return n < 0 ? -errno : n;
+}
+
 int control_send(struct control_channel *channel, const struct control_message *message,
                  const struct fd_list *fds, int flags)
 {
@@ -129,7 +154,7 @@ int control_send(struct control_channel *channel, const struct control_message *
     size = WIRE_HEADER + rule->body_size;
     memcpy(wire, message, size);
     memcpy(wire + size, message->tail, message->tail_size);
-    n = socket_send(channel->fd, wire, size + message->tail_size, flags, fds);
+    n = send_packet(channel, wire, size + message->tail_size, flags, fds);
     if (n < 0) {
         return (int)n;
     }
@@ -172,6 +197,9 @@ static int end_or_empty(const struct control_channel *channel)
     static const struct timespec no_time;
     struct pollfd fd = { .fd = channel->fd };
 
+    if (channel->pipe != 0 && channel->role == CONTROL_BROKER_END) {
+        return 0; /* an empty write makes no packet */
+    }
     return ppoll(&fd, 1, &no_time, NULL) == 1 && (fd.revents & POLLHUP) ? 0 : -EPROTO;
 }
 
@@ -179,7 +207,7 @@ int control_receive(struct control_channel *channel, struct control_message *mes
                     struct fd_list *fds, int flags)
 {
     uint8_t wire[sizeof(*message)];
-    ssize_t n = socket_receive(channel->fd, wire, sizeof(wire), flags, fds);
+    ssize_t n = receive_packet(channel, wire, sizeof(wire), flags, fds);
     int result;
 
     if (n <= 0) {

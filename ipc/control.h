@@ -265,7 +265,12 @@ enum control_state {
 };
 
 struct control_channel {
-    int fd; /* owned by whoever made the channel */
+    int fd; /* a socket, owned by whoever made the channel */
+    /*
+     * 0, or a pipe (O_DIRECT: a write is a packet) that takes the place of the socket for what the
+     * child's end sends. It can carry no descriptor that the broker's end would have to close.
+     */
+    int pipe;
     enum control_role role;
     enum control_state state;
     uint32_t seen; /* messages marked "once" that have passed, a bit for each type */

@@ -145,6 +145,14 @@ def descriptors(pid):
     return links
 
 
+def pidfd_getfd(pidfd, number):
+    """A copy of a descriptor of another process."""
+    fd = _libc.syscall(438, pidfd, number, 0)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+    return fd
+
+
 def private_memory(pid):
     """Private_Clean + Private_Dirty, in KiB."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:

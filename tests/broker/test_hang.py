@@ -2,14 +2,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A gate that hangs over what its client sent: the next client is served all the same."""
 
+import array
+import contextlib
 import os
 import signal
+import socket
 import struct
 import time
 
 import harness
 import vfio_user
 from hostile_files import LINGER, HangingFile, LingeringSocket, closes
+
+
+# The gate's descriptor of its channel from the supervisor.
+GATE_CHANNEL = 3
 
 
 class Control(harness.BrokerTest):
@@ -125,6 +132,26 @@ class Lingering(HangTest):
             second.close()
             first.close()
             self.assert_next_served_soon(broker)
+        broker.stop()
+
+
+class TakenOver(HangTest):
+    """A gate that is somebody else's by now."""
+
+    needs_root = True
+
+    def test_cannot_send_descriptors_to_the_supervisor(self):
+        """Which would drop them: whether it reads them, refuses them or closes the channel."""
+        broker = self.forgiving_nothing()
+        with harness.owned(vfio_user.eventfd()) as fd, broker.client() as client:
+            gate = broker.serving().gate
+            rights = array.array("i", [fd])
+            with harness.owned(os.pidfd_open(gate)) as pidfd:
+                channel = socket.socket(fileno=harness.pidfd_getfd(pidfd, GATE_CHANNEL))
+            with channel, self.assertRaises(BrokenPipeError):
+                channel.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            self.assert_served(client)
+        self.assert_next_served_soon(broker)
         broker.stop()
 
 

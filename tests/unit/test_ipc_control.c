@@ -8,6 +8,7 @@
 #include "tests/unit/ipc_helper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -511,6 +512,38 @@ static void test_a_gate_session(void **state)
     walk(steps, sizeof(steps) / sizeof(steps[0]), S(IDLE));
 }
 
+/* What the child's end sends goes into a pipe, and out of it at the broker's. */
+static void test_pipe_keeps_messages_apart(void **state)
+{
+    struct control_message message = { .type = CONTROL_PROBED, .body.probed.gone = 1 };
+    struct control_channel child = channel_at(-1, CHILD, S(PROBING));
+    struct control_channel broker = channel_at(-1, BROKER, S(PROBING));
+    struct fd_list fds = { .count = 0 };
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_DIRECT | O_NONBLOCK | O_CLOEXEC), 0);
+    broker.pipe = ends[0];
+    child.pipe = ends[1];
+    assert_int_equal(control_receive(&broker, &message, &fds, 0), -EAGAIN);
+    assert_int_equal(write(ends[1], "", 0), 0);
+    assert_int_equal(control_receive(&broker, &message, &fds, 0), -EAGAIN);
+    message = (struct control_message){ .type = CONTROL_PROBED, .body.probed.gone = 1 };
+    assert_int_equal(control_send(&child, &message, NULL, 0), 0);
+    message = (struct control_message){ .type = CONTROL_ENDED, .body.ended.reason = 3 };
+    assert_int_equal(control_send(&child, &message, NULL, 0), 0);
+    assert_int_equal(write(ends[1], "garbage that is long enough", 27), 27);
+    assert_int_equal(control_receive(&broker, &message, &fds, 0), 1);
+    assert_int_equal(message.type, CONTROL_PROBED);
+    assert_int_equal(message.body.probed.gone, 1);
+    assert_int_equal(control_receive(&broker, &message, &fds, 0), 1);
+    assert_int_equal(message.type, CONTROL_ENDED);
+    assert_int_equal(message.body.ended.reason, 3);
+    assert_int_equal(control_receive(&broker, &message, &fds, 0), -EPROTO);
+    assert_int_equal(close(ends[1]), 0);
+    assert_int_equal(control_receive(&broker, &message, &fds, 0), 0);
+    assert_int_equal(close(ends[0]), 0);
+}
+
 static void test_names(void **state)
 {
     /* The table above is complete. */
@@ -543,6 +576,7 @@ int main(void)
         LEAK_TEST(test_contents_arrive),
         LEAK_TEST(test_a_device_session),
         LEAK_TEST(test_a_gate_session),
+        LEAK_TEST(test_pipe_keeps_messages_apart),
         LEAK_TEST(test_names),
     };
 
