@@ -8,6 +8,7 @@
  *   --print          write arguments and environment to the log
  *   --show-file F    write what F holds to the log, or the error
  *   --show-fd N      the same for an inherited descriptor, with its access mode
+ *   --show-resource NAME    the same for the policy's resource of this name
  *   --exit N         end with this status
  *   --crash          end with SIGSEGV
  *   --wait           never become ready
@@ -28,7 +29,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <vfio-user/libvfio-user.h>
+#include <vfio-user/vfu-broker.h>
 
 #define BAR0_SIZE 0x1000
 #define MSIX_COUNT 253
@@ -41,6 +42,7 @@ enum {
     REG_LONG = 0x20,    /* write: one line of so many bytes */
     REG_TRIGGER = 0x28, /* write: raise this vector */
     REG_MAPPED = 0x30,  /* read: DMA regions with a virtual address */
+    REG_TELL = 0x38,    /* write: a line about the jail, as the library knows it */
 };
 
 enum {
@@ -133,6 +135,14 @@ static void say_long_line(uint64_t size)
     say(text, size + 1);
 }
 
+static void tell(const char *when)
+{
+    const char *policy = vfu_policy_name();
+
+    say_line("%s sealed=%d policy=%s fw=%d", when, vfu_is_sealed(),
+             policy != NULL ? policy : "(none)", vfu_resource_fd("fw"));
+}
+
 static void write_register(vfu_ctx_t *ctx, struct device *device, uint64_t offset, uint64_t value)
 {
     switch (offset) {
@@ -150,6 +160,9 @@ static void write_register(vfu_ctx_t *ctx, struct device *device, uint64_t offse
         break;
     case REG_LONG:
         say_long_line(value);
+        break;
+    case REG_TELL:
+        tell("inside");
         break;
     case REG_TRIGGER:
         vfu_irq_trigger(ctx, (uint32_t)value);
@@ -235,6 +248,7 @@ static bool obey(const char *option, const char *value, char **argv)
 {
     if (strcmp(option, "--print") == 0) {
         print_all(argv);
+        tell("outside");
         return false;
     }
     if (strcmp(option, "--once") == 0) {
@@ -254,6 +268,8 @@ static bool obey(const char *option, const char *value, char **argv)
         show_file(value);
     } else if (strcmp(option, "--show-fd") == 0) {
         show_descriptor(value, atoi(value));
+    } else if (strcmp(option, "--show-resource") == 0) {
+        show_descriptor(value, vfu_resource_fd(value));
     } else if (strcmp(option, "--exit") == 0) {
         exit(atoi(value));
     } else {

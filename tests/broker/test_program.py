@@ -4,6 +4,7 @@
 
 import os
 
+import device
 import harness
 
 
@@ -71,6 +72,25 @@ class Resources(ProgramTest):
         )
         self.assertIn("VFU_BROKER_RESOURCES=fw=4,disk.0=5", self.lines(broker, "environment"))
         self.assert_next_served(broker)
+        broker.stop()
+
+    def test_are_found_by_name_also_after_the_seal(self):
+        path = self.write_file("firmware", "hello")
+        section = self.device(
+            "--print", "--show-resource", "fw", "--show-resource", "f", "--show-resource", "a/b"
+        )
+        broker = self.broker(
+            self.policy("card.json", device=section, resources=[{"name": "fw", "path": path}])
+        )
+        self.assertEqual(
+            self.lines(broker, "content"),
+            ["fw: ro hello", "f: No such file or directory", "a/b: Invalid argument"],
+        )
+        self.assertEqual(self.lines(broker, "outside"), ["sealed=0 policy=card fw=4"])
+        with broker.client() as client:
+            self.assert_served(client)
+            client.write_register(device.TELL, 1)
+        broker.wait_log('info device-log session=1 text="inside sealed=1 policy=card fw=4"')
         broker.stop()
 
     def test_every_session_has_them(self):

@@ -65,6 +65,9 @@ static const char *device_option(const char *policy)
     if (strcmp(policy, "no-dma") == 0) {
         return "--no-dma";
     }
+    if (strcmp(policy, "capabilities") == 0) {
+        return "--capabilities";
+    }
     return strstr(policy, "polling") != NULL ? "--polling" : NULL;
 }
 

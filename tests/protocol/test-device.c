@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test-device [--polling] [--no-dma] SOCKET
+ * test-device [--polling] [--no-dma] [--capabilities] SOCKET
  *
  * An ordinary device program, written on the public API alone. test-device.h says what the device
  * has. --polling: drive the library without blocking in it. --no-dma: a device without DMA.
+ * --capabilities: with the config space of test-device-capabilities.h.
  */
 #include "tests/protocol/test-device.h"
+
+#include "tests/protocol/test-device-capabilities.h"
 
 #include <err.h>
 #include <errno.h>
@@ -36,6 +39,7 @@ struct guest_region {
 struct options {
     bool polling;
     bool dma;
+    bool capabilities;
     const char *socket;
 };
 
@@ -298,6 +302,9 @@ static int on_reset(vfu_ctx_t *ctx, vfu_reset_type_t type)
         *reg(device, TEST_REG_RESET_ERRNO) = 0;
         return 0;
     }
+    if (type == VFU_RESET_PCI_FLR) {
+        return capabilities_reset();
+    }
     *reg(device, TEST_REG_RESETS) += 1;
     if (error != 0) {
         errno = (int)error;
@@ -483,8 +490,10 @@ static void describe_interrupts(vfu_ctx_t *ctx)
 
 static void describe(vfu_ctx_t *ctx, const struct options *options, int shared_fd)
 {
+    vfu_pci_type_t type = options->capabilities ? VFU_PCI_TYPE_EXPRESS : VFU_PCI_TYPE_CONVENTIONAL;
+
     if (vfu_setup_log(ctx, log_line, LOG_INFO) < 0 ||
-        vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0) < 0) {
+        vfu_pci_init(ctx, type, PCI_HEADER_TYPE_NORMAL, 0) < 0) {
         err(EXIT_FAILURE, "device");
     }
     vfu_pci_set_id(ctx, TEST_DEVICE_VENDOR, TEST_DEVICE_DEVICE, TEST_DEVICE_SUBVENDOR,
@@ -499,6 +508,9 @@ static void describe(vfu_ctx_t *ctx, const struct options *options, int shared_f
     }
     if (options->dma && vfu_setup_device_dma(ctx, TEST_DEVICE_MAX_MAPS, on_map, on_unmap) < 0) {
         err(EXIT_FAILURE, "DMA");
+    }
+    if (options->capabilities && capabilities_describe(ctx) < 0) {
+        err(EXIT_FAILURE, "capabilities");
     }
     if (vfu_realize_ctx(ctx) < 0) {
         err(EXIT_FAILURE, "realize");
@@ -594,12 +606,14 @@ static struct options parse_options(int argc, char **argv)
             options.polling = true;
         } else if (strcmp(argv[i], "--no-dma") == 0) {
             options.dma = false;
+        } else if (strcmp(argv[i], "--capabilities") == 0) {
+            options.capabilities = true;
         } else {
             options.socket = argv[i];
         }
     }
     if (options.socket == NULL) {
-        errx(2, "usage: test-device [--polling] [--no-dma] SOCKET");
+        errx(2, "usage: test-device [--polling] [--no-dma] [--capabilities] SOCKET");
     }
     return options;
 }
