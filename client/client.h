@@ -245,6 +245,10 @@ int client_dma_map(struct client *client, uint64_t iova, uint64_t size, uint32_t
 int client_dma_unmap(struct client *client, uint64_t iova, uint64_t size);
 int client_dma_unmap_all(struct client *client);
 
+/* Unmaps, and tells what the device has written there since it was last asked; see below. */
+int client_dma_unmap_dirty(struct client *client, uint64_t iova, uint64_t size, uint64_t page_size,
+                           void *bitmap);
+
 /* --- commands of the server (serve.c) --- */
 
 /*
@@ -261,6 +265,37 @@ void client_set_dma(struct client *client, client_dma_fn *dma, void *opaque);
  * for client_collect(). Returns 0 or -errno, -ETIMEDOUT if nothing came in time.
  */
 int client_serve(struct client *client);
+
+/* --- migration and dirty pages (migration.c) --- */
+
+/*
+ * DEVICE_FEATURE as it is. GET has @size bytes of @data behind its header, and its answer exactly
+ * @answer_size. The answer to SET and PROBE is the request: -EPROTO if it is not. @operations:
+ * VFIO_DEVICE_FEATURE_GET or _SET, or 0.
+ */
+int client_feature_get(struct client *client, uint32_t number, const void *data, size_t size,
+                       void *answer, size_t answer_size);
+int client_feature_set(struct client *client, uint32_t number, const void *data, size_t size);
+int client_feature_probe(struct client *client, uint32_t number, uint32_t operations);
+
+/* States: VFIO_USER_DEVICE_STATE_*. */
+int client_migration_get_state(struct client *client, uint32_t *state);
+int client_migration_set_state(struct client *client, uint32_t state);
+
+/* Up to @size bytes of the device's state; @read says how many came. */
+int client_migration_read(struct client *client, void *buffer, uint32_t size, uint32_t *read);
+int client_migration_write(struct client *client, const void *buffer, uint32_t size);
+
+/* Starts and ends the log of pages that the device writes, in all of guest memory. */
+int client_dirty_start(struct client *client, uint64_t page_size);
+int client_dirty_stop(struct client *client);
+
+/* Bytes of a bitmap: one bit per page, in groups of 64. */
+size_t client_dirty_bytes(uint64_t length, uint64_t page_size);
+
+/* What was written in the range since it was last asked for. */
+int client_dirty_report(struct client *client, uint64_t iova, uint64_t length, uint64_t page_size,
+                        void *bitmap);
 
 /* --- bytes as they are, for hostile tests (raw.c) --- */
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "client/internal.h"
 
+#include <errno.h>
+#include <string.h>
+
 int client_dma_map(struct client *client, uint64_t iova, uint64_t size, uint32_t flags, int fd,
                    uint64_t offset)
 {
@@ -43,6 +46,41 @@ static int unmap(struct client *client, uint32_t flags, uint64_t iova, uint64_t 
 int client_dma_unmap(struct client *client, uint64_t iova, uint64_t size)
 {
     return unmap(client, 0, iova, size);
+}
+
+int client_dma_unmap_dirty(struct client *client, uint64_t iova, uint64_t size, uint64_t page_size,
+                           void *bitmap)
+{
+    const struct vfio_user_bitmap head = {
+        .pgsize = page_size,
+        .size = client_dirty_bytes(size, page_size),
+    };
+    const struct vfio_user_dma_unmap ask = {
+        .argsz = (uint32_t)(sizeof(ask) + sizeof(head) + head.size),
+        .flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+        .addr = iova,
+        .size = size,
+    };
+    const struct client_request request = {
+        .command = VFIO_USER_DMA_UNMAP,
+        .head = &ask,
+        .head_size = sizeof(ask),
+        .data = &head,
+        .data_size = sizeof(head),
+    };
+    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    int result = client_command(client, &request, &reply);
+
+    if (result != 0) {
+        return result;
+    }
+    if (reply.size != ask.argsz || reply.fds.count != 0 ||
+        memcmp(reply.payload, &ask, sizeof(ask)) != 0 ||
+        memcmp(reply.payload + sizeof(ask), &head, sizeof(head)) != 0) {
+        return -EPROTO;
+    }
+    memcpy(bitmap, reply.payload + sizeof(ask) + sizeof(head), head.size);
+    return 0;
 }
 
 int client_dma_unmap_all(struct client *client)

@@ -40,6 +40,7 @@ static int context_init(struct vfu_ctx *ctx, const char *path)
 
     log_init(&ctx->log);
     irqs_init(&ctx->session.irqs);
+    migration_init(&ctx->session.migration);
     regions_init(ctx->regions);
     err = transport_create(&transport, ctx, path);
     if (err < 0) {

@@ -2,6 +2,7 @@
 #include "device/dispatch.h"
 
 #include "device/context.h"
+#include "device/device_feature.h"
 #include "device/device_info.h"
 #include "device/dma_commands.h"
 #include "device/ioeventfds.h"
@@ -48,6 +49,13 @@ static const struct command commands[VFIO_USER_MAX] = {
         { sizeof(struct vfio_user_region_write_multi), false, region_handle_write_multi,
           quiesce_for_writes },
     [VFIO_USER_DEVICE_RESET] = { 0, false, reset_handle_device, quiesce_always },
+    [VFIO_USER_DEVICE_FEATURE] =
+        { sizeof(struct vfio_user_device_feature), false, device_feature_handle,
+          device_feature_quiesces },
+    [VFIO_USER_MIG_DATA_READ] =
+        { sizeof(struct vfio_user_mig_data), false, migration_handle_read },
+    [VFIO_USER_MIG_DATA_WRITE] =
+        { sizeof(struct vfio_user_mig_data), false, migration_handle_write },
     /* clang-format on */
 };
 
@@ -155,7 +163,8 @@ int dispatch_message(struct vfu_ctx *ctx)
     default:
         return -EPROTO;
     }
-    if (header->msg_size == sizeof(*header) && header->cmd != VFIO_USER_DEVICE_RESET) {
+    if ((header->msg_size == sizeof(*header) && header->cmd != VFIO_USER_DEVICE_RESET) ||
+        !migration_allows(&ctx->session.migration, header->cmd)) {
         dispatch_refuse(ctx, -EINVAL);
         return 0;
     }

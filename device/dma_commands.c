@@ -2,9 +2,11 @@
 #include "device/dma_commands.h"
 
 #include "device/context.h"
+#include "device/dirty_log.h"
 #include "ipc/fd.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define ACCESS_FLAGS (VFIO_USER_F_DMA_REGION_MMAP | VFIO_USER_F_DMA_REGION_FILE_IO)
@@ -96,57 +98,115 @@ int dma_handle_map(struct vfu_ctx *ctx, const struct request *request, struct re
     return err;
 }
 
-static int check_unmap(const struct vfio_user_dma_unmap *unmap)
+/* A DMA_UNMAP that has been checked. */
+struct unmap {
+    bool all;
+    bool wants_bitmap;
+    struct dma_region *region; /* unless all go */
+    struct dirty_report report;
+    size_t bitmap_size; /* bytes; 0 without one */
+};
+
+static int check_argsz(const struct vfio_user_dma_unmap *unmap, uint64_t needed)
 {
-    switch (unmap->flags) {
-    case 0:
-        break;
-    case VFIO_DMA_UNMAP_FLAG_ALL:
-        if (unmap->addr != 0 || unmap->size != 0) {
-            return -EINVAL;
-        }
-        break;
-    default:
-        /* The dirty bitmap comes with dirty logging, which is never on. */
-        return -EINVAL;
-    }
-    return unmap->argsz >= sizeof(*unmap) && unmap->argsz <= MAX_UNMAP_ARGSZ ? 0 : -EINVAL;
+    return unmap->argsz >= needed && unmap->argsz <= MAX_UNMAP_ARGSZ ? 0 : -EINVAL;
 }
 
-static int unmap_range(struct vfu_ctx *ctx, const struct vfio_user_dma_unmap *unmap)
+static int parse_all(const struct vfio_user_dma_unmap *unmap, struct unmap *parsed)
 {
-    struct dma_region *region;
-    int err = check_unmap(unmap);
+    parsed->all = true;
+    return unmap->addr == 0 && unmap->size == 0 ? check_argsz(unmap, sizeof(*unmap)) : -EINVAL;
+}
 
-    if (err < 0) {
-        return err;
+static int find_region(const struct dma *dma, const struct vfio_user_dma_unmap *unmap,
+                       struct unmap *parsed)
+{
+    parsed->region = dma_find_exact(dma, unmap->addr, unmap->size);
+    return parsed->region != NULL ? 0 : -ENOENT;
+}
+
+static int parse_one(const struct dma *dma, const struct vfio_user_dma_unmap *unmap,
+                     struct unmap *parsed)
+{
+    int err = check_argsz(unmap, sizeof(*unmap));
+
+    return err < 0 ? err : find_region(dma, unmap, parsed);
+}
+
+static int parse_with_bitmap(const struct dma *dma, const struct request *request,
+                             struct unmap *parsed)
+{
+    const struct vfio_user_dma_unmap *unmap = request->payload;
+    const struct vfio_user_bitmap *bitmap = unmap->bitmap;
+    int err;
+
+    if (request->size < sizeof(*unmap) + sizeof(*bitmap) || bitmap->size > MAX_UNMAP_ARGSZ ||
+        check_argsz(unmap, sizeof(*unmap) + sizeof(*bitmap) + bitmap->size) < 0 ||
+        bitmap->pgsize == 0 || unmap->size < bitmap->pgsize) {
+        return -EINVAL;
     }
-    if (unmap->flags == VFIO_DMA_UNMAP_FLAG_ALL) {
-        dma_remove_all(ctx);
-        return 0;
+    err = find_region(dma, unmap, parsed);
+    if (err == 0) {
+        err = dirty_log_prepare(dma, unmap->addr, unmap->size, bitmap->pgsize, &parsed->report);
     }
-    region = dma_find_exact(&ctx->session.dma, unmap->addr, unmap->size);
-    if (region == NULL) {
-        return -ENOENT;
+    if (err == 0 && dirty_log_report_size(unmap->size, bitmap->pgsize) != bitmap->size) {
+        err = -EINVAL;
     }
-    dma_remove(ctx, region, NULL);
+    parsed->wants_bitmap = true;
+    parsed->bitmap_size = (size_t)bitmap->size;
+    return err;
+}
+
+static int parse_unmap(const struct dma *dma, const struct request *request, struct unmap *parsed)
+{
+    const struct vfio_user_dma_unmap *unmap = request->payload;
+
+    *parsed = (struct unmap){ .all = false };
+    switch (unmap->flags) {
+    case 0:
+        return parse_one(dma, unmap, parsed);
+    case VFIO_DMA_UNMAP_FLAG_ALL:
+        return parse_all(unmap, parsed);
+    case VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP:
+        return parse_with_bitmap(dma, request, parsed);
+    default:
+        return -EINVAL;
+    }
+}
+
+/* What the request says, and the bitmap behind it. */
+static int prepare_answer(const struct request *request, struct unmap *unmap, struct reply *reply)
+{
+    size_t fixed = sizeof(struct vfio_user_dma_unmap) +
+                   (unmap->wants_bitmap ? sizeof(struct vfio_user_bitmap) : 0);
+    uint8_t *answer = reply_payload(reply, fixed + unmap->bitmap_size);
+
+    if (answer == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(answer, request->payload, fixed);
+    memset(answer + fixed, 0, unmap->bitmap_size);
+    unmap->report.pages = (void *)(answer + fixed); /* on a multiple of 8 */
     return 0;
 }
 
 int dma_handle_unmap(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)
 {
-    const struct vfio_user_dma_unmap *unmap = request->payload;
-    struct vfio_user_dma_unmap *answer;
-    int err = ctx->session.dma.enabled ? unmap_range(ctx, unmap) : 0;
+    struct dma *dma = &ctx->session.dma;
+    struct unmap unmap = { .all = false };
+    int err = dma->enabled ? parse_unmap(dma, request, &unmap) : 0;
 
+    if (err == 0) {
+        /* Always, because there are clients that wait for these bytes. */
+        err = prepare_answer(request, &unmap, reply);
+    }
     if (err < 0) {
         return err;
     }
-    /* Always, because there are clients that wait for these bytes. */
-    answer = reply_payload(reply, sizeof(*answer));
-    if (answer == NULL) {
-        return -ENOMEM;
+    if (unmap.all) {
+        dma_remove_all(ctx);
+    } else if (unmap.region != NULL) {
+        dma_remove(ctx, unmap.region, unmap.wants_bitmap ? &unmap.report : NULL);
     }
-    *answer = *unmap;
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
+#include <unistd.h>
 
 /* QEMU has room for 198 bytes of payload: a struct vfio_user_version and this much text. */
 #define REPLY_TEXT_MAX 194
@@ -60,8 +61,8 @@ static int parse_max_data_xfer_size(json_object *capabilities, struct client_cap
     return found < 0 ? found : 0;
 }
 
-/* Any page size will do: it only matters to a device that migrates. */
-static int check_migration(json_object *capabilities)
+/* Any page size will do unless the device can migrate; that is looked at later. */
+static int parse_migration(json_object *capabilities, struct client_capabilities *client)
 {
     json_object *migration;
     json_object *value;
@@ -69,6 +70,11 @@ static int check_migration(json_object *capabilities)
 
     if (found == 1) {
         found = find_member(migration, "pgsize", json_type_int, &value);
+    }
+    if (found == 1) {
+        client->migration_pgsize = json_object_get_int64(value);
+        /* No page has that size, but it was said. */
+        client->migration_pgsize += client->migration_pgsize == 0 ? -1 : 0;
     }
     return found < 0 ? found : 0;
 }
@@ -105,7 +111,7 @@ static int parse_capabilities(json_object *capabilities, struct client_capabilit
         err = parse_max_data_xfer_size(capabilities, client);
     }
     if (err == 0) {
-        err = check_migration(capabilities);
+        err = parse_migration(capabilities, client);
     }
     if (err == 0) {
         err = parse_twin_socket(capabilities, client);
@@ -161,6 +167,17 @@ static int add_flag(json_object *parent, const char *key)
     return 0;
 }
 
+static int add_migration(json_object *parent)
+{
+    json_object *migration = json_object_new_object();
+
+    if (migration == NULL || json_object_object_add(parent, "migration", migration) != 0) {
+        json_object_put(migration);
+        return -ENOMEM;
+    }
+    return add_number(migration, "pgsize", sysconf(_SC_PAGESIZE));
+}
+
 /* Ours is the only descriptor of the reply. */
 static int add_twin_socket(json_object *parent)
 {
@@ -184,6 +201,9 @@ static int add_capabilities(json_object *root, const struct client_capabilities 
     }
     if (add_number(capabilities, "max_msg_fds", NEGOTIATION_MAX_MSG_FDS) < 0 ||
         add_number(capabilities, "max_data_xfer_size", VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE) < 0) {
+        return -ENOMEM;
+    }
+    if (client->migration && add_migration(capabilities) < 0) {
         return -ENOMEM;
     }
     if (client->twin_socket && add_twin_socket(capabilities) < 0) {
@@ -211,7 +231,11 @@ int negotiation_describe(const struct client_capabilities *client, char *buffer,
 
 void negotiation_warm_up(void)
 {
-    struct client_capabilities client = { .twin_socket = true, .write_multiple = true };
+    struct client_capabilities client = {
+        .twin_socket = true,
+        .write_multiple = true,
+        .migration = true,
+    };
     char text[REPLY_TEXT_MAX];
 
     if (negotiation_describe(&client, text, sizeof(text)) > 0) {
@@ -266,6 +290,16 @@ static int build_reply(struct reply *reply, const struct client_capabilities *cl
     return 0;
 }
 
+/* A device that can migrate does so in pages of this machine. */
+static int agree_on_migration(const struct vfu_ctx *ctx, struct client_capabilities *client)
+{
+    client->migration = ctx->session.migration.enabled;
+    return client->migration && client->migration_pgsize != 0 &&
+                   client->migration_pgsize != sysconf(_SC_PAGESIZE)
+               ? -EINVAL
+               : 0;
+}
+
 /* A twin socket is for those who want one and can receive it. */
 static void grant(struct client_capabilities *client, const struct vfio_user_header *header)
 {
@@ -293,6 +327,9 @@ static int answer(struct vfu_ctx *ctx)
     reply_begin(reply, header);
     err =
         brought_descriptors(ctx) ? -EFAULT : read_request(&connection->frame, &ctx->session.client);
+    if (err == 0) {
+        err = agree_on_migration(ctx, &ctx->session.client);
+    }
     if (err == 0) {
         grant(&ctx->session.client, header);
         err = build_reply(reply, &ctx->session.client);

@@ -23,6 +23,8 @@ struct client_capabilities {
     uint64_t max_data_xfer_size; /* bytes in one message to the client, 1 to our own limit */
     bool twin_socket;
     bool write_multiple;
+    int64_t migration_pgsize; /* of the client; 0: it did not say */
+    bool migration;           /* the device can migrate; not said by the client */
 };
 
 /*

@@ -88,14 +88,18 @@ int region_handle_get_info(struct vfu_ctx *ctx, const struct request *request, s
     return 0;
 }
 
-/* Finds the region of an access that is within its bounds. Returns NULL if it is not. */
+/*
+ * Finds the region of an access that is within its bounds. Returns NULL if it is not, or if a
+ * device that hands over its state cannot be accessed.
+ */
 static struct region *find_region(struct vfu_ctx *ctx, uint32_t index, uint64_t offset,
                                   uint32_t count)
 {
     struct region *region;
     uint64_t end;
 
-    if (count > MAX_COUNT || index >= VFU_PCI_DEV_NUM_REGIONS) {
+    if (count > MAX_COUNT || index >= VFU_PCI_DEV_NUM_REGIONS ||
+        !migration_allows_access(&ctx->session.migration)) {
         return NULL;
     }
     region = &ctx->regions[index];

@@ -2,6 +2,7 @@
 #include "device/reset.h"
 
 #include "device/context.h"
+#include "device/dirty_log.h"
 #include "device/errors.h"
 #include "device/msix.h"
 
@@ -23,8 +24,15 @@ static int call_reset(struct vfu_ctx *ctx, vfu_reset_type_t type)
 
 int reset_handle_device(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)
 {
+    int err;
+
     log_client(ctx, LOG_INFO, "device reset");
-    return call_reset(ctx, VFU_RESET_DEVICE);
+    err = call_reset(ctx, VFU_RESET_DEVICE);
+    if (err == 0) {
+        migration_reset(&ctx->session.migration);
+        dirty_log_stop(&ctx->session.dma);
+    }
+    return err;
 }
 
 int reset_function(struct vfu_ctx *ctx)
@@ -36,6 +44,8 @@ int reset_function(struct vfu_ctx *ctx)
 
 void reset_lost_connection(struct vfu_ctx *ctx)
 {
+    migration_reset(&ctx->session.migration);
+    dirty_log_stop(&ctx->session.dma);
     if (call_reset(ctx, VFU_RESET_LOST_CONN) < 0) {
         vfu_log(ctx, LOG_WARNING, "the device failed to reset after its client was gone");
     }

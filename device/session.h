@@ -7,6 +7,7 @@
 
 #include "device/dma.h"
 #include "device/irqs.h"
+#include "device/migration.h"
 #include "device/negotiation.h"
 #include "device/pci_config.h"
 
@@ -15,4 +16,5 @@ struct session {
     struct dma dma;
     struct irqs irqs;
     struct pci_config config;
+    struct migration migration;
 };

@@ -325,6 +325,7 @@ int vfu_setup_region(vfu_ctx_t *vfu_ctx, int region_idx, size_t size,
 int vfu_create_ioeventfd(vfu_ctx_t *vfu_ctx, uint32_t region_idx, int fd, size_t gpa_offset,
                          uint32_t size, uint32_t flags, uint64_t datamatch, int shadow_fd,
                          size_t shadow_offset);
+
 /* ---- Quiesce ---------------------------------------------------------------------------- */
 
 /*
@@ -376,8 +377,8 @@ typedef enum vfu_reset_type {
 } vfu_reset_type_t;
 
 /*
- * Brings the device to its state after power-on. The library resets nothing: config space, DMA
- * regions and interrupts stay as they are. Returns 0, or -1 and errno.
+ * Brings the device to its state after power-on. The library resets nothing of it: config space,
+ * DMA regions and interrupts stay as they are; but see "Migration". Returns 0, or -1 and errno.
  */
 typedef int(vfu_reset_cb_t)(vfu_ctx_t *vfu_ctx, vfu_reset_type_t type);
 
@@ -675,6 +676,20 @@ size_t vfu_pci_find_next_capability(vfu_ctx_t *vfu_ctx, bool extended, size_t po
 
 /* ---- Migration -------------------------------------------------------------------------- */
 
+/*
+ * A device that can migrate has a state, through which the client moves it arc by arc:
+ *
+ *     STOP to RUNNING, STOP_AND_COPY, RESUME       RUNNING to STOP, PRE_COPY
+ *     PRE_COPY to RUNNING, STOP_AND_COPY           STOP_AND_COPY, RESUME to STOP
+ *
+ * What the client asks for may take several arcs; if the device refuses one, it stays where it has
+ * come to. In STOP and STOP_AND_COPY the client can do little else than go on with the migration,
+ * and in STOP_AND_COPY it cannot access regions. A device must not write to guest memory or raise
+ * interrupts but in RUNNING and PRE_COPY.
+ *
+ * A device reset (VFU_RESET_DEVICE) that succeeds, and the end of a session, leave the device in
+ * RUNNING and end the log of dirty pages; the reset callback alone tells the device.
+ */
 typedef enum {
     VFU_MIGR_STATE_STOP,
     VFU_MIGR_STATE_RUNNING,
@@ -687,14 +702,33 @@ typedef enum {
 
 typedef struct {
     int version; /* VFU_MIGR_CALLBACKS_VERS */
-    /* One step to @state. Returns 0, or -1 and errno: then the device stays where it was. */
+    /* One arc, to @state; the device is quiet. Returns 0; or -1 and errno: it stays where it was.
+     */
     int (*transition)(vfu_ctx_t *vfu_ctx, vfu_migr_state_t state);
-    /* Fills up to @count bytes of the device's state. Returns how many; 0: nothing (more). */
+    /*
+     * In PRE_COPY and STOP_AND_COPY: puts up to @count bytes of the device's state, which go on
+     * where the last call ended, into @buf, which is zeroed. @count is what the client asks for, 0
+     * to 1 MiB. Returns how many; 0: nothing for now (PRE_COPY), or nothing more; or -1 and errno.
+     */
     ssize_t (*read_data)(vfu_ctx_t *vfu_ctx, void *buf, uint64_t count);
-    /* Takes @count bytes of the device's state. Returns @count. */
+    /*
+     * In RESUME: takes @count bytes, 0 to 1 MiB. Returns @count; any other value is an error, also
+     * 0. Whether the data are good may be told later too, by the transition to STOP.
+     */
     ssize_t (*write_data)(vfu_ctx_t *vfu_ctx, void *buf, uint64_t count);
 } vfu_migration_callbacks_t;
 static_assert(sizeof(vfu_migration_callbacks_t) == 32, "layout");
+
+/*
+ * vfu_setup_device_migration_callbacks - the device can migrate
+ * @callbacks: all of them; copied
+ *
+ * The state is RUNNING then, also after a second call. A client that is attached already has been
+ * told that the device cannot migrate.
+ * Returns 0, or -1 with errno EINVAL: another version, or a callback is missing.
+ */
+int vfu_setup_device_migration_callbacks(vfu_ctx_t *vfu_ctx,
+                                         const vfu_migration_callbacks_t *callbacks);
 
 #pragma GCC visibility pop
 

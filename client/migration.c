@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* DEVICE_FEATURE, and a device's migration data. */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <linux/vfio.h>
+
+int client_feature_get(struct client *client, uint32_t number, const void *data, size_t size,
+                       void *answer, size_t answer_size)
+{
+    const struct vfio_user_device_feature ask = {
+        .argsz = (uint32_t)(sizeof(ask) + answer_size),
+        .flags = number | VFIO_DEVICE_FEATURE_GET,
+    };
+    const struct client_request request = {
+        .command = VFIO_USER_DEVICE_FEATURE,
+        .head = &ask,
+        .head_size = sizeof(ask),
+        .data = data,
+        .data_size = size,
+    };
+    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    int result = client_command(client, &request, &reply);
+
+    if (result != 0) {
+        return result;
+    }
+    if (reply.size != sizeof(ask) + answer_size || reply.fds.count != 0 ||
+        memcmp(reply.payload, &ask, sizeof(ask)) != 0) {
+        return -EPROTO;
+    }
+    memcpy(answer, reply.payload + sizeof(ask), answer_size);
+    return 0;
+}
+
+/* The answer is the request. */
+static int send_feature(struct client *client, uint32_t flags, const void *data, size_t size)
+{
+    const struct vfio_user_device_feature ask = {
+        .argsz = (uint32_t)(sizeof(ask) + size),
+        .flags = flags,
+    };
+    const struct client_request request = {
+        .command = VFIO_USER_DEVICE_FEATURE,
+        .head = &ask,
+        .head_size = sizeof(ask),
+        .data = data,
+        .data_size = size,
+    };
+    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    int result = client_command(client, &request, &reply);
+
+    if (result != 0) {
+        return result;
+    }
+    if (reply.size != sizeof(ask) + size || reply.fds.count != 0 ||
+        memcmp(reply.payload, &ask, sizeof(ask)) != 0 ||
+        (size > 0 && memcmp(reply.payload + sizeof(ask), data, size) != 0)) {
+        return -EPROTO;
+    }
+    return 0;
+}
+
+int client_feature_set(struct client *client, uint32_t number, const void *data, size_t size)
+{
+    return send_feature(client, number | VFIO_DEVICE_FEATURE_SET, data, size);
+}
+
+int client_feature_probe(struct client *client, uint32_t number, uint32_t operations)
+{
+    return send_feature(client, number | operations | VFIO_DEVICE_FEATURE_PROBE, NULL, 0);
+}
+
+int client_migration_get_state(struct client *client, uint32_t *state)
+{
+    struct vfio_user_device_feature_mig_state answer;
+    int result = client_feature_get(client, VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, NULL, 0, &answer,
+                                    sizeof(answer));
+
+    if (result == 0) {
+        *state = answer.device_state;
+    }
+    return result;
+}
+
+int client_migration_set_state(struct client *client, uint32_t state)
+{
+    const struct vfio_user_device_feature_mig_state wanted = { .device_state = state };
+
+    return client_feature_set(client, VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &wanted,
+                              sizeof(wanted));
+}
+
+int client_migration_read(struct client *client, void *buffer, uint32_t size, uint32_t *read)
+{
+    const struct vfio_user_mig_data ask = { .argsz = (uint32_t)sizeof(ask) + size, .size = size };
+    const struct client_request request = {
+        .command = VFIO_USER_MIG_DATA_READ,
+        .head = &ask,
+        .head_size = sizeof(ask),
+    };
+    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    struct vfio_user_mig_data answer;
+    int result = client_command(client, &request, &reply);
+
+    if (result != 0) {
+        return result;
+    }
+    if (reply.size < sizeof(answer) || reply.fds.count != 0) {
+        return -EPROTO;
+    }
+    memcpy(&answer, reply.payload, sizeof(answer));
+    /* Some servers fill the message up to what was asked for: the number in it counts. */
+    if (answer.size > size || reply.size - sizeof(answer) < answer.size) {
+        return -EPROTO;
+    }
+    memcpy(buffer, reply.payload + sizeof(answer), answer.size);
+    *read = answer.size;
+    return 0;
+}
+
+int client_migration_write(struct client *client, const void *buffer, uint32_t size)
+{
+    const struct vfio_user_mig_data head = { .argsz = (uint32_t)sizeof(head) + size, .size = size };
+    const struct client_request request = {
+        .command = VFIO_USER_MIG_DATA_WRITE,
+        .head = &head,
+        .head_size = sizeof(head),
+        .data = buffer,
+        .data_size = size,
+    };
+
+    return client_command_fixed(client, &request, NULL, 0);
+}
+
+int client_dirty_start(struct client *client, uint64_t page_size)
+{
+    const struct vfio_user_device_feature_dma_logging_control control = { .page_size = page_size };
+
+    return client_feature_set(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START, &control,
+                              sizeof(control));
+}
+
+int client_dirty_stop(struct client *client)
+{
+    return client_feature_set(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL, 0);
+}
+
+size_t client_dirty_bytes(uint64_t length, uint64_t page_size)
+{
+    uint64_t pages = length / page_size + (length % page_size != 0);
+
+    return (size_t)((pages + 63) / 64 * 8);
+}
+
+int client_dirty_report(struct client *client, uint64_t iova, uint64_t length, uint64_t page_size,
+                        void *bitmap)
+{
+    const struct vfio_user_device_feature_dma_logging_report ask = {
+        .iova = iova,
+        .length = length,
+        .page_size = page_size,
+    };
+    size_t size = client_dirty_bytes(length, page_size);
+    uint8_t *answer = malloc(sizeof(ask) + size);
+    int result;
+
+    if (answer == NULL) {
+        return -ENOMEM;
+    }
+    result = client_feature_get(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, &ask, sizeof(ask),
+                                answer, sizeof(ask) + size);
+    if (result == 0) {
+        result = memcmp(answer, &ask, sizeof(ask)) == 0 ? 0 : -EPROTO;
+    }
+    if (result == 0) {
+        memcpy(bitmap, answer + sizeof(ask), size);
+    }
+    free(answer);
+    return result;
+}
