@@ -7,16 +7,19 @@
 #include "ipc/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 /* How long processes that were killed, or that have nothing left to do, may take to be gone. */
 #define END_MS 1000
@@ -79,6 +82,21 @@ void session_stop(struct session *session, enum session_outcome outcome)
 
 /* --- start --------------------------------------------------------------------------------- */
 
+/*
+ * What a device puts in place of guest memory that its client takes away: device/memory_guard.h.
+ * It cannot make one itself, because its RLIMIT_FSIZE is small.
+ */
+static int make_zeros(void)
+{
+    AUTO_FD fd = memfd_create("zeros", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0 || ftruncate(fd, (off_t)CONTROL_ZEROS_SIZE) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        return -errno;
+    }
+    return fd_take(&fd);
+}
+
 static int send_seal(struct session *session, const struct jail_plan *plan)
 {
     const struct policy *policy = plan->policy;
@@ -95,8 +113,18 @@ static int send_seal(struct session *session, const struct jail_plan *plan)
         },
     };
 
+    AUTO_FD_LIST fds = { .count = 0 };
+
     memcpy(message.tail, plan->final.code, message.tail_size);
-    return control_send(&session->device_channel, &message, NULL, MSG_DONTWAIT);
+    if (policy->dma_access != DMA_ACCESS_NONE) {
+        int zeros = make_zeros();
+
+        if (zeros < 0) {
+            return zeros;
+        }
+        fd_list_add(&fds, zeros);
+    }
+    return control_send(&session->device_channel, &message, &fds, MSG_DONTWAIT);
 }
 
 struct session *session_start(unsigned id, const struct jail_plan *plan,

@@ -3,6 +3,7 @@
 
 #include "device/dispatch.h"
 #include "device/errors.h"
+#include "device/memory_guard.h"
 #include "device/reset.h"
 
 #include <stdlib.h>
@@ -20,6 +21,7 @@ static int check_creation(vfu_trans_t trans, const char *path, int flags, vfu_de
 
 static struct vfu_ctx *context_free(struct vfu_ctx *ctx)
 {
+    memory_guard_remove(&ctx->session.dma);
     dma_fini(&ctx->session.dma);
     irqs_fini(&ctx->session.irqs);
     ioeventfds_fini(ctx->ioeventfds);
@@ -71,6 +73,7 @@ vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *
     }
     ctx->pvt = pvt;
     ctx->nonblocking = flags & LIBVFIO_USER_FLAG_ATTACH_NB;
+    memory_guard_add(&ctx->session.dma);
     err = context_init(ctx, path);
     if (err < 0) {
         context_free(ctx);

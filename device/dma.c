@@ -99,6 +99,8 @@ static void region_free(struct dma *dma, struct dma_region *region)
 {
     int fd = region->range.fd;
 
+    /* A fault there is no longer ours: somebody else's mapping may come to be in its place. */
+    DMA_STORE(region->range.handle, 0);
     if (region->info.mapping.iov_base != NULL) {
         munmap(region->info.mapping.iov_base, region->info.mapping.iov_len);
     }
@@ -291,6 +293,19 @@ void dma_remove_all(struct vfu_ctx *ctx)
 
     while ((region = dma_index_find(&ctx->session.dma.index, 0, UINT64_MAX)) != NULL) {
         dma_remove(ctx, region, NULL);
+    }
+    DMA_STORE(ctx->session.dma.faulted, false);
+    ctx->session.dma.fault_logged = false;
+}
+
+void dma_log_faults(struct vfu_ctx *ctx)
+{
+    struct dma *dma = &ctx->session.dma;
+
+    if (DMA_LOAD(dma->faulted) && !dma->fault_logged) {
+        dma->fault_logged = true;
+        log_client(ctx, LOG_WARNING,
+                   "guest memory has gone: it reads as zeros, and calls for it fail with EFAULT");
     }
 }
 

@@ -32,9 +32,12 @@ struct dma {
     vfu_dma_unregister_cb_t *removed;
     struct dma_slab slab; /* owns the regions */
     struct dma_index index;
-    uint64_t bytes;     /* of all regions that have memory here */
-    unsigned log_shift; /* dirty pages are logged: log2 of their size; 0: they are not */
-    size_t log_bytes;   /* that all dirty bitmaps take */
+    uint64_t bytes;           /* of all regions that have memory here */
+    unsigned log_shift;       /* dirty pages are logged: log2 of their size; 0: they are not */
+    size_t log_bytes;         /* that all dirty bitmaps take */
+    struct dma *next_guarded; /* of memory_guard.c */
+    bool faulted;             /* some memory of the session was found to be gone */
+    bool fault_logged;
 };
 
 /* A range that a client wants to add. */
@@ -75,6 +78,9 @@ void dma_remove(struct vfu_ctx *ctx, struct dma_region *region, struct dirty_rep
 
 /* Removes all of them, in ascending order. */
 void dma_remove_all(struct vfu_ctx *ctx);
+
+/* Logs, once a session, that memory has gone. */
+void dma_log_faults(struct vfu_ctx *ctx);
 
 /* All regions are removed already. */
 void dma_fini(struct dma *dma);

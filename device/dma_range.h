@@ -22,6 +22,7 @@ struct dma_range {
     int fd;          /* to be accessed as a file; -1: not so */
     uint32_t prot;
     struct dirty_bitmap *dirty; /* NULL: not logged */
+    uint32_t faults;            /* how often its memory was found to be gone */
 };
 
 #define DMA_LOAD(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
@@ -37,6 +38,7 @@ static inline void dma_range_load(const struct dma_range *shared, struct dma_ran
     copy->fd = DMA_LOAD(shared->fd);
     copy->prot = DMA_LOAD(shared->prot);
     copy->dirty = DMA_LOAD(shared->dirty);
+    copy->faults = DMA_LOAD(shared->faults);
 }
 
 /* Everything but the handle, which says that the rest is right, and comes last. */
@@ -49,5 +51,6 @@ static inline void dma_range_store(struct dma_range *shared, const struct dma_ra
     DMA_STORE(shared->fd, range->fd);
     DMA_STORE(shared->prot, range->prot);
     DMA_STORE(shared->dirty, range->dirty);
+    DMA_STORE(shared->faults, range->faults);
     DMA_STORE(shared->handle, range->handle);
 }

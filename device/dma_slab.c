@@ -51,7 +51,8 @@ static struct dma_region *take_new(struct dma_slab *slab)
         }
         DMA_STORE(slab->chunks[chunk], regions);
     }
-    regions[position].slot = slab->used++;
+    regions[position].slot = slab->used;
+    DMA_STORE(slab->used, slab->used + 1);
     return &regions[position];
 }
 
@@ -85,6 +86,31 @@ void dma_slab_give(struct dma_slab *slab, struct dma_region *region)
     DMA_STORE(region->range.handle, 0);
     region->next_spare = slab->spare;
     slab->spare = region;
+}
+
+static bool is_mapped_at(const struct dma_region *region, const uint8_t *address)
+{
+    const struct iovec *mapping = &region->info.mapping;
+
+    return DMA_LOAD(region->range.handle) != 0 && DMA_LOAD(region->range.vaddr) != NULL &&
+           address >= (const uint8_t *)mapping->iov_base &&
+           (size_t)(address - (const uint8_t *)mapping->iov_base) < mapping->iov_len;
+}
+
+struct dma_region *dma_slab_find(const struct dma_slab *slab, const void *address)
+{
+    uint32_t used = DMA_LOAD(slab->used);
+
+    for (uint32_t slot = 0; slot < used; slot++) {
+        uint32_t position;
+        unsigned chunk = chunk_of(slot, &position);
+        struct dma_region *region = &DMA_LOAD(slab->chunks[chunk])[position];
+
+        if (is_mapped_at(region, address)) {
+            return region;
+        }
+    }
+    return NULL;
 }
 
 bool dma_slab_look_up(const struct dma_slab *slab, uint64_t handle, struct dma_range *range)

@@ -138,6 +138,7 @@ static int serve_one(struct vfu_ctx *ctx)
         return give_up(ctx, err);
     }
     err = dispatch_message(ctx);
+    dma_log_faults(ctx);
     return err == -EBUSY ? err : finish_message(ctx, err);
 }
 

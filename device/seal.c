@@ -6,8 +6,9 @@
  * capabilities, with no_new_privs and a first filter, and with one end of the control channel. The
  * program has had its time to open what it needs. Now, before a client's first byte:
  *
- *   1. Receive SEAL: the final filter and the limits of the policy. Nothing has changed yet; a
- *      supervisor of another version, or a device with more interrupts than it may have, ends here.
+ *   1. Receive SEAL: the final filter and the limits of the policy, and zeros for memory that goes
+ *      away (memory_guard.h). A supervisor of another version, or a device with more interrupts
+ *      than it may have, ends here.
  *   2. Seal the memory of regions and of shadow ioeventfds against shrinking, so that no client can
  *      pull it away. Needs fcntl(2), which the filter takes away.
  *   3. Warm up: whatever the C library and json-c do only on first use, they do now. Afterwards
@@ -28,6 +29,7 @@
 #include "device/seal.h"
 
 #include "device/context.h"
+#include "device/memory_guard.h"
 #include "device/negotiation.h"
 
 #include <errno.h>
@@ -57,6 +59,16 @@ bool vfu_is_sealed(void)
     return atomic_load(&is_sealed);
 }
 
+/* A policy that lets guest memory be mapped comes with what to put in its place if it goes. */
+static int guard_memory(struct fd_list *fds)
+{
+    if (fds->count == 0) {
+        return 0;
+    }
+    memory_guard_use(fd_list_take(fds, 0));
+    return memory_guard_install();
+}
+
 static int receive_seal(struct control_channel *channel, struct control_message *message)
 {
     AUTO_FD_LIST fds = { .count = 0 };
@@ -71,7 +83,7 @@ static int receive_seal(struct control_channel *channel, struct control_message 
         message->tail_size != seal->filter_count * sizeof(struct sock_filter)) {
         return -EPROTO;
     }
-    return 0;
+    return guard_memory(&fds);
 }
 
 static int check_limits(struct vfu_ctx *ctx, const struct control_seal *seal)

@@ -115,7 +115,8 @@ static int find_range(const struct vfu_ctx *ctx, const struct dma_sg *sg, struct
  */
 static bool is_accessible(const struct dma_sg *sg, const struct dma_range *range)
 {
-    return range->vaddr != NULL && (range->prot & (sg->writeable ? PROT_WRITE : PROT_READ));
+    return range->vaddr != NULL && range->faults == 0 &&
+           (range->prot & (sg->writeable ? PROT_WRITE : PROT_READ));
 }
 
 static int get_one(const struct vfu_ctx *ctx, const struct dma_sg *sg, struct iovec *iov)
@@ -127,7 +128,7 @@ static int get_one(const struct vfu_ctx *ctx, const struct dma_sg *sg, struct io
         return err;
     }
     if (!is_accessible(sg, &range)) {
-        return -EFAULT;
+        return -EFAULT; /* also of memory that has gone */
     }
     *iov = (struct iovec){ .iov_base = range.vaddr + sg->offset, .iov_len = sg->length };
     return 0;
@@ -212,6 +213,15 @@ static int copy_directly(const struct dma_range *range, const struct dma_sg *sg,
     return 0;
 }
 
+/* Whether the memory has gone, perhaps while it was copied: then it was not, but zeros. */
+static bool has_gone(const struct vfu_ctx *ctx, const struct dma_sg *sg)
+{
+    struct dma_range range;
+
+    return DMA_LOAD(ctx->session.dma.faulted) && find_range(ctx, sg, &range) == 0 &&
+           range.faults != 0;
+}
+
 static int transfer(struct vfu_ctx *ctx, const struct dma_sg *sg, void *data, int flags,
                     bool is_write)
 {
@@ -229,6 +239,9 @@ static int transfer(struct vfu_ctx *ctx, const struct dma_sg *sg, void *data, in
     if (!(range.prot & needed)) {
         return -EPERM;
     }
+    if (range.faults != 0) {
+        return -EFAULT;
+    }
     if (sg->length == 0) {
         return 0;
     }
@@ -240,7 +253,7 @@ static int transfer(struct vfu_ctx *ctx, const struct dma_sg *sg, void *data, in
         /* Afterwards: a report in between would tell of what is not there yet. */
         mark_one(sg, &range);
     }
-    return err;
+    return err == 0 && has_gone(ctx, sg) ? -EFAULT : err;
 }
 
 static int check_transfer(const struct dma_sg *sgl, size_t sg_cnt, const void *data, int flags)

@@ -2,6 +2,9 @@
 /* Standalone: the device listens on a UNIX socket of its own. */
 #include "device/transport.h"
 
+#include "device/context.h"
+#include "device/memory_guard.h"
+
 #include "device/poller.h"
 #include "ipc/fd.h"
 #include "ipc/socket.h"
@@ -36,13 +39,20 @@ static struct socket_transport *self(const struct transport *transport)
 
 static int socket_attach(struct transport *transport, struct vfu_ctx *ctx, bool wait)
 {
-    int sock = accept4(self(transport)->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    AUTO_FD sock = accept4(self(transport)->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int err = 0;
 
     if (sock < 0) {
         return errno == EWOULDBLOCK ? -EAGAIN : -errno;
     }
+    if (ctx->session.dma.enabled) {
+        err = memory_guard_install();
+    }
+    if (err < 0) {
+        return err;
+    }
     poller_watch(&self(transport)->poller, self(transport)->listener, 0); /* one at a time */
-    return sock;
+    return fd_take(&sock);
 }
 
 static ssize_t socket_take(struct transport *transport, int sock, uint16_t command, void *buffer,

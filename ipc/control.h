@@ -108,6 +108,12 @@ enum descriptor_kind {
     DESCRIPTOR_READ_ONLY = 4 /* memory that the policy lets the device only read */
 };
 
+/*
+ * The descriptor that comes with SEAL, where guest memory is mapped: a sealed file of so many
+ * zeros, more than is ever mapped, and less than memory files can have (2^63 - 1).
+ */
+#define CONTROL_ZEROS_SIZE (1ull << 62)
+
 struct control_seal {
     uint32_t version;      /* CONTROL_VERSION */
     uint32_t filter_count; /* instructions in the tail */

@@ -455,6 +455,11 @@ static_assert(sizeof(vfu_dma_info_t) == 56, "layout");
  * Called when the client has added a range; not again when it repeats itself. Memory that is
  * shared without a descriptor, or that the policy of vfu-broker withholds, has no vaddr.
  * The client can change the contents at any time: read a value once, then check it.
+ *
+ * The client can also take the memory away, by truncating its file. It then reads as zeros, and
+ * what is written is lost: the library handles SIGBUS, from the first vfu_attach_ctx() on, and
+ * passes on what is not guest memory to the handler that the program had by then. All calls for
+ * the range fail with EFAULT afterwards.
  */
 typedef void(vfu_dma_register_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
 

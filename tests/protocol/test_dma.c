@@ -404,6 +404,33 @@ static void test_map_without_descriptor_has_no_address(void **state)
     assert_int_equal(device_get(fixture->client, TEST_REG_UNMAPS), 1);
 }
 
+/* The device touches it through its address, page after page: each is a fault, until all is zeros.
+ */
+static void test_memory_that_is_truncated_reads_as_zeros(void **state)
+{
+    static const uint8_t zeros[16];
+    static const uint8_t bytes[16] = "still there";
+    struct fixture *fixture = *state;
+    struct client *client = fixture->client;
+    int going = memory_create(16 * PAGE);
+    int staying = memory_create(PAGE);
+
+    assert_int_equal(map(client, 0, 16 * PAGE, RW, going, 0), 0);
+    assert_int_equal(map(client, 16 * PAGE, PAGE, RW, staying, 0), 0);
+    device_writes(client, 8 * PAGE, bytes, sizeof(bytes));
+    device_writes(client, 16 * PAGE, bytes, sizeof(bytes));
+    assert_int_equal(ftruncate(going, 0), 0);
+    for (uint64_t page = 0; page < 16; page++) {
+        expect_device_reads(client, page * PAGE, zeros, sizeof(zeros));
+    }
+    device_writes(client, 0, bytes, sizeof(bytes));
+    expect_device_reads(client, 16 * PAGE, bytes, sizeof(bytes));
+    assert_int_equal(client_dma_unmap(client, 0, 16 * PAGE), 0);
+    assert_int_equal(server_mappings(&fixture->server), 1);
+    close(going);
+    close(staying);
+}
+
 static void test_map_for_file_access_has_no_address(void **state)
 {
     struct fixture *fixture = *state;
@@ -677,6 +704,7 @@ int main(int argc, char **argv)
         PROTOCOL_TEST(test_unmap_of_anything_but_a_map_is_enoent),
         PROTOCOL_TEST(test_unmap_answers_its_request),
         PROTOCOL_TEST(test_unmap_ends_the_sharing),
+        PROTOCOL_TEST(test_memory_that_is_truncated_reads_as_zeros),
         PROTOCOL_TEST(test_unmap_all),
         PROTOCOL_TEST(test_unmap_with_a_descriptor_succeeds_and_keeps_nothing),
         cmocka_unit_test(test_device_without_dma_accepts_and_ignores),

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The handler runs in whatever thread touches the memory, at any point of its work: it takes no
+ * lock, and calls nothing but mmap(2). The list that it walks is changed under a lock by others,
+ * who wait for the handlers that may be on it before they let go of what they took out.
+ */
+#include "device/memory_guard.h"
+
+#include "device/dma.h"
+#include "ipc/control.h"
+#include "ipc/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <vfio-user/vfu-broker.h>
+
+/* So many single pages of a range are replaced, then all of it. */
+#define SINGLE_PAGES 4
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct dma *list;
+static unsigned handlers; /* that may be walking the list */
+
+static struct sigaction previous;
+static int zeros = -1;
+static uint64_t zeros_used; /* bytes of the file */
+
+/* Puts zeros in place of @length bytes at @start. */
+static bool replace(uint8_t *start, uint64_t length, int prot)
+{
+    uint64_t offset = __atomic_fetch_add(&zeros_used, length, __ATOMIC_RELAXED);
+
+    return offset <= CONTROL_ZEROS_SIZE - length &&
+           mmap(start, length, prot, MAP_SHARED | MAP_FIXED, zeros, (off_t)offset) != MAP_FAILED;
+}
+
+/* The region is not unmapped meanwhile: its user is in the way of that. */
+static bool cover(struct dma *dma, struct dma_region *region, uint8_t *address)
+{
+    uint8_t *start = region->info.mapping.iov_base;
+    uint64_t length = region->info.mapping.iov_len;
+    uint64_t page = region->info.page_size;
+    uint64_t offset = (uint64_t)(address - start) / page * page;
+    uint32_t faults = __atomic_fetch_add(&region->range.faults, 1, __ATOMIC_ACQ_REL);
+
+    DMA_STORE(dma->faulted, true);
+    if (faults >= SINGLE_PAGES) {
+        return replace(start, length, (int)region->info.prot);
+    }
+    if (length - offset < page) {
+        page = length - offset;
+    }
+    return replace(start + offset, page, (int)region->info.prot);
+}
+
+static bool cover_any(uint8_t *address)
+{
+    bool covered = false;
+
+    __atomic_fetch_add(&handlers, 1, __ATOMIC_SEQ_CST);
+    for (struct dma *dma = __atomic_load_n(&list, __ATOMIC_SEQ_CST); dma != NULL;
+         dma = __atomic_load_n(&dma->next_guarded, __ATOMIC_SEQ_CST)) {
+        struct dma_region *region = dma_slab_find(&dma->slab, address);
+
+        if (region != NULL) {
+            covered = cover(dma, region, address);
+            break;
+        }
+    }
+    __atomic_fetch_sub(&handlers, 1, __ATOMIC_SEQ_CST);
+    return covered;
+}
+
+/*
+ * What is nobody's ends the process as if there were no handler. A sealed one cannot change it
+ * (rt_sigaction is not in the filter), but can return with the signal blocked, when the kernel
+ * kills what faults again.
+ */
+static void die(const siginfo_t *info, ucontext_t *context)
+{
+    if (info->si_code > 0) {
+        sigaddset(&context->uc_sigmask, SIGBUS);
+    } else if (!vfu_is_sealed()) {
+        signal(SIGBUS, SIG_DFL);
+        raise(SIGBUS);
+    }
+}
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    int error = errno;
+    bool covered = info->si_code > 0 && cover_any(info->si_addr);
+
+    errno = error;
+    if (covered) {
+        return;
+    }
+    if (previous.sa_flags & SA_SIGINFO) {
+        previous.sa_sigaction(number, info, context);
+    } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
+        die(info, context);
+    } else {
+        previous.sa_handler(number);
+    }
+}
+
+static int make_zeros(void)
+{
+    AUTO_FD fd = memfd_create("zeros", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0 || ftruncate(fd, (off_t)CONTROL_ZEROS_SIZE) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        return -errno;
+    }
+    return fd_take(&fd);
+}
+
+static int install(void)
+{
+    struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    struct sigaction present;
+
+    if (zeros < 0) {
+        int fd = make_zeros();
+
+        if (fd < 0) {
+            return fd;
+        }
+        memory_guard_use(fd);
+    }
+    if (sigaction(SIGBUS, NULL, &present) < 0) {
+        return -errno;
+    }
+    if ((present.sa_flags & SA_SIGINFO) && present.sa_sigaction == on_fault) {
+        return 0;
+    }
+    previous = present;
+    ours.sa_mask = present.sa_mask;
+    return sigaction(SIGBUS, &ours, NULL) < 0 ? -errno : 0;
+}
+
+int memory_guard_install(void)
+{
+    int err;
+
+    pthread_mutex_lock(&list_lock);
+    err = install();
+    pthread_mutex_unlock(&list_lock);
+    return err;
+}
+
+void memory_guard_use(int fd)
+{
+    fd_close(&zeros);
+    zeros = fd;
+}
+
+void memory_guard_add(struct dma *dma)
+{
+    pthread_mutex_lock(&list_lock);
+    dma->next_guarded = list;
+    __atomic_store_n(&list, dma, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&list_lock);
+}
+
+void memory_guard_remove(struct dma *dma)
+{
+    pthread_mutex_lock(&list_lock);
+    for (struct dma **link = &list; *link != NULL; link = &(*link)->next_guarded) {
+        if (*link == dma) {
+            __atomic_store_n(link, dma->next_guarded, __ATOMIC_SEQ_CST);
+            break;
+        }
+    }
+    /* Some microseconds at most: a handler waits for nobody. */
+    while (__atomic_load_n(&handlers, __ATOMIC_SEQ_CST) != 0) {
+    }
+    pthread_mutex_unlock(&list_lock);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Guest memory can go away: a client truncates its file, or the kernel has no huge page or no
+ * memory left for it. Whoever touches it then gets SIGBUS, and the process would die.
+ *
+ * The guard's handler puts a page of zeros in its place, for the first few faults of a range, and
+ * then one mapping of zeros in place of all that is mapped of it, because the number of mappings
+ * is limited (vm.max_map_count). The range is marked: calls for it fail with EFAULT from then on.
+ * What is no range of ours goes to the handler that the program had installed before.
+ *
+ * The zeros are of a sparse file in memory, each part of which is used for one range only: the
+ * device may write there, and must not read it elsewhere. That takes memory which RLIMIT_DATA does
+ * not count, as writing to guest memory itself does.
+ */
+#pragma once
+
+#include <stdint.h>
+
+struct dma;
+
+/*
+ * Installs the handler, if it is not: before the process is sealed, and after the program has
+ * installed its own, to which what is not ours is passed on. Returns 0 or a negative errno.
+ */
+int memory_guard_install(void);
+
+/*
+ * Gives it the file of zeros, which it owns from then on: sealed processes get one from the
+ * broker. Another one makes its own in memory_guard_install().
+ */
+void memory_guard_use(int zeros);
+
+/* Faults in the regions of @dma are ours from now on, until it is taken out again. */
+void memory_guard_add(struct dma *dma);
+void memory_guard_remove(struct dma *dma);
