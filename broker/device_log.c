@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "broker/device_log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <unistd.h>
+
+static_assert(4 * DEVICE_LOG_LINE + 100 < LOG_LINE_MAX, "\\xNN for each byte");
 
 void device_log_init(struct device_log *log, int fd, unsigned session)
 {

@@ -24,9 +24,10 @@ int log_level_parse(const char *name);
 
 /*
  * Writes one line. @event is a stable name, @format gives the key=value part. Control characters
- * in the result are escaped as \xNN; a line is cut after LOG_LINE_MAX bytes.
+ * in the result are escaped as \xNN; a line is cut after LOG_LINE_MAX bytes: enough for
+ * all that a device may write in a line, escaped.
  */
-#define LOG_LINE_MAX 1024
+#define LOG_LINE_MAX 2048
 void log_event(enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

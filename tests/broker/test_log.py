@@ -41,6 +41,12 @@ class Log(harness.BrokerTest):
         self.assertEqual(len(broker.matches(f'info device-log session=1 text="x{{{LINE}}}"')), 1)
         broker.stop()
 
+    def test_long_line_of_escapes_is_cut_where_the_text_ends(self):
+        broker = self.after(device.LONG, 0xFF << 32 | 3000)
+        line = rf'info device-log session=1 text="(\\xff){{{LINE}}}"'
+        self.assertEqual(len(broker.matches(line)), 1, broker.log())
+        broker.stop()
+
     def test_flood_is_limited(self):
         started = time.monotonic()
         broker = self.after(device.LOG, 100000)
