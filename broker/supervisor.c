@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -407,6 +408,17 @@ static void stop_all(struct supervisor *s)
     }
 }
 
+/* Sessions that hang keep descriptors, and are the doing of clients: so as many as we may have. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int catch_signals(void)
 {
     sigset_t wanted;
@@ -449,6 +461,7 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
         .next_id = 1,
     };
 
+    raise_descriptor_limit();
     log_limit_init(&s.refusals);
     if (s.signals < 0 || keep_capabilities(plan, true) < 0) {
         log_stop("signals and capabilities: %s", strerror(errno));

@@ -146,6 +146,26 @@ static int check_status(struct context *c, const char *status, long filters, boo
     return 0;
 }
 
+/* A child would go on beside the device without its filter. */
+static int check_no_child(struct context *c, int tasks, const char *thread)
+{
+    char name[300];
+    char pids[16] = "";
+    AUTO_FD fd = -1;
+
+    snprintf(name, sizeof(name), "%s/children", thread);
+    fd = openat(tasks, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        /* CONFIG_PROC_CHILDREN: not every kernel tells. */
+        return errno == ENOENT ? 0 : FAIL(c, "%s: %s", name, strerror(errno));
+    }
+    if (read(fd, pids, sizeof(pids) - 1) < 0) {
+        return FAIL(c, "%s: %s", name, strerror(errno));
+    }
+    pids[strcspn(pids, " ")] = '\0';
+    return pids[0] == '\0' ? 0 : FAIL(c, "child process %s, wanted none", pids);
+}
+
 /* Threads are not built yet (jail.threads): there must be one, and each must be confined. */
 static int check_threads(struct context *c)
 {
@@ -163,7 +183,8 @@ static int check_threads(struct context *c)
         }
         snprintf(name, sizeof(name), "%s/status", entry->d_name);
         if (read_status(c, dirfd(tasks), name, status) < 0 ||
-            check_status(c, status, 2, true) < 0) {
+            check_status(c, status, 2, true) < 0 ||
+            check_no_child(c, dirfd(tasks), entry->d_name) < 0) {
             return -1;
         }
         count++;

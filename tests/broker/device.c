@@ -12,6 +12,7 @@
  *   --exit N         end with this status
  *   --crash          end with SIGSEGV
  *   --wait           never become ready
+ *   --fork           leave a child behind
  *   --once           end with status 3 when the first client has gone, whoever else has to know
  *
  * BAR0 has 8-byte registers; device.py has the same list.
@@ -39,7 +40,7 @@ enum {
     REG_CRASH = 0x08,   /* write: see below */
     REG_LOG = 0x10,     /* write: so many lines to the log */
     REG_NASTY = 0x18,   /* write: a line that tries to look like others */
-    REG_LONG = 0x20,    /* write: one line of so many bytes */
+    REG_LONG = 0x20,    /* write: one line of so many bytes (low half) of this value (or x) */
     REG_TRIGGER = 0x28, /* write: raise this vector */
     REG_MAPPED = 0x30,  /* read: DMA regions with a virtual address */
     REG_TELL = 0x38,    /* write: a line about the jail, as the library knows it */
@@ -125,12 +126,13 @@ static void say_nasty_line(void)
     say(text, sizeof(text) - 1);
 }
 
-static void say_long_line(uint64_t size)
+static void say_long_line(uint64_t value)
 {
     static char text[65536];
+    uint64_t size = (uint32_t)value;
 
     size = size < sizeof(text) ? size : sizeof(text) - 1;
-    memset(text, 'x', size);
+    memset(text, value >> 32 ? (int)(value >> 32) : 'x', size);
     text[size] = '\n';
     say(text, size + 1);
 }
@@ -253,6 +255,12 @@ static bool obey(const char *option, const char *value, char **argv)
     }
     if (strcmp(option, "--once") == 0) {
         once = true;
+        return false;
+    }
+    if (strcmp(option, "--fork") == 0) {
+        while (fork() == 0) {
+            pause();
+        }
         return false;
     }
     if (strcmp(option, "--crash") == 0) {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How long a client may keep a session waiting."""
 
+import resource
 import select
 import struct
 import time
@@ -19,6 +20,23 @@ class Limits(harness.BrokerTest):
         """Not before, and with no other limit in reach of the deadline."""
         client.wait_closed()
         self.assertGreaterEqual(time.monotonic() - started, seconds)
+
+
+class Descriptors(Limits):
+    def test_soft_limit_is_raised(self):
+        """Else clients whose sessions hang would use up what there is for the next one."""
+
+        def few():
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (20, hard))
+
+        broker = self.broker(preexec=few)
+        with broker.client() as client:
+            self.assert_served(client)
+            broker.wait_log("info session-start session=2 .*")
+            with broker.connect() as second:
+                second.wait_closed()
+        broker.stop()
 
 
 class Handshake(Limits):

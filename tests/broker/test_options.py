@@ -177,6 +177,14 @@ class Failures(harness.BrokerTest):
         with open(os.path.join(self.dir, "log"), encoding="utf-8") as log:
             self.assertIn("error start-timeout session=1 ", log.read())
 
+    def test_device_that_leaves_a_child_is_4(self):
+        """No filter is on that, and it would stay beside a device that is confined."""
+        policy = self.policy(device=self.device("--fork"))
+        broker = self.start(policy)
+        self.assertEqual(broker.wait(), 4)
+        broker.wait_log('error verification-failed .* cause="child process [0-9]+, wanted none"')
+        self.wait_no_orphans()
+
     def test_socket_in_no_directory_is_1(self):
         self.socket = os.path.join(self.dir, "missing", "socket")
         line = self.run_with_log_file(1, self.policy(), "--log-file", "log")
