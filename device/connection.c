@@ -12,7 +12,7 @@
 /* How often somebody who never waits is made to look for out-of-band data. */
 #define IDLE_CHECK 64u
 
-static uint64_t now(void)
+uint64_t connection_now(void)
 {
     struct timespec time;
 
@@ -55,6 +55,7 @@ void connection_fini(struct connection *connection)
 {
     connection_close(connection);
     reply_fini(&connection->reply);
+    frame_fini(&connection->incoming);
     frame_fini(&connection->frame);
 }
 
@@ -62,7 +63,7 @@ void connection_fini(struct connection *connection)
 static void arm_deadline(struct connection *connection, unsigned seconds)
 {
     if (connection->deadline == 0 && seconds > 0) {
-        connection->deadline = now() + seconds * NANOSECONDS;
+        connection->deadline = connection_now() + seconds * NANOSECONDS;
     }
 }
 
@@ -76,7 +77,7 @@ static void disarm_deadline(struct connection *connection)
 /* Nanoseconds until the deadline; 0 if it is over. */
 static uint64_t time_left(const struct connection *connection)
 {
-    uint64_t time = now();
+    uint64_t time = connection_now();
 
     return connection->deadline > time ? connection->deadline - time : 0;
 }
@@ -85,7 +86,8 @@ static uint64_t time_left(const struct connection *connection)
 static void tell_transport(struct connection *connection)
 {
     struct transport *transport = connection->transport;
-    bool room = connection->wants_room;
+    /* What waits in the inbox makes no socket readable, but most have room at any time. */
+    bool room = connection->wants_room || !inbox_is_empty(&connection->inbox);
     bool timed = connection->deadline != 0;
 
     if (connection->told.room == room && !connection->told.timed && !timed) {
@@ -103,6 +105,9 @@ void connection_open(struct connection *connection, int sock, size_t max_size)
     connection->frame.max_size = max_size;
     connection->idle = 0;
     connection->attach_error = 0;
+    connection->broken = 0;
+    connection->abandoned = 0;
+    connection->next_id = 0;
     connection->deadline = 0;
     arm_deadline(connection, connection->transport->handshake_seconds);
     connection->negotiating = true;
@@ -130,6 +135,8 @@ void connection_close(struct connection *connection)
     fd_close(&connection->twin);
     fd_close(&connection->sock);
     connection->source.sock = -1;
+    inbox_clear(&connection->inbox);
+    frame_reset(&connection->incoming);
     connection_message_done(connection);
     reply_reset(&connection->reply);
 }
@@ -166,6 +173,57 @@ static int wait_for(struct connection *connection, short events, const struct ti
         return -EPROTO;
     }
     return n > 0 ? 0 : -ETIMEDOUT;
+}
+
+int connection_wait(struct connection *connection, int sock, short events, uint64_t deadline)
+{
+    uint64_t now = connection_now();
+    uint64_t left = deadline > now ? deadline - now : 0;
+    const struct timespec timeout = {
+        .tv_sec = (time_t)(left / NANOSECONDS),
+        .tv_nsec = (long)(left % NANOSECONDS),
+    };
+    /* A client that has gone leaves its twin socket to nobody. */
+    struct pollfd fds[] = {
+        { .fd = sock, .events = events },
+        { .fd = connection->sock, .events = POLLRDHUP | POLLPRI },
+        { .fd = connection->transport->watch_fd, .events = POLLIN },
+    };
+    int n = left > 0 ? ppoll(fds, 3, &timeout, NULL) : 0; /* however much there is to do */
+
+    if (n < 0) {
+        return -errno;
+    }
+    if (fds[2].revents != 0) {
+        return -ESHUTDOWN;
+    }
+    if (fds[1].revents & POLLPRI) {
+        return -EPROTO;
+    }
+    if (fds[0].revents != 0) {
+        return 0;
+    }
+    return n > 0 ? -ENOTCONN : -ETIMEDOUT;
+}
+
+void connection_break(struct connection *connection, int cause)
+{
+    connection->broken = cause;
+    connection->deadline = 1; /* long ago */
+    tell_transport(connection);
+}
+
+int connection_prepare_exchange(struct connection *connection)
+{
+    if (connection->broken < 0) {
+        return -ENOTCONN;
+    }
+    return connection->incoming.data != NULL ? 0 : frame_init(&connection->incoming, 0);
+}
+
+void connection_finish_exchange(struct connection *connection)
+{
+    tell_transport(connection);
 }
 
 static int wait_patiently(struct connection *connection, short events)
@@ -205,8 +263,22 @@ static int not_now(struct connection *connection)
     return connection->deadline != 0 && time_left(connection) == 0 ? -ETIMEDOUT : -EAGAIN;
 }
 
+/* Without memory for it the stream cannot go on. */
+static int receive_from_inbox(struct connection *connection)
+{
+    int err = inbox_get(&connection->inbox, &connection->frame, &connection->transport->vetting);
+
+    return err < 0 ? -ENOBUFS : FRAME_COMPLETE;
+}
+
 static int receive(struct connection *connection, bool wait)
 {
+    if (connection->broken < 0) {
+        return connection->broken;
+    }
+    if (!inbox_is_empty(&connection->inbox)) {
+        return receive_from_inbox(connection);
+    }
     for (;;) {
         int result = wait ? wait_patiently(connection, POLLIN) : look_for_urgent(connection);
 
@@ -288,6 +360,9 @@ static int flush(struct connection *connection, bool wait)
 {
     int err;
 
+    if (connection->broken < 0) {
+        return connection->broken;
+    }
     while ((err = send_all(connection)) == -EAGAIN) {
         connection->wants_room = true;
         arm_deadline(connection, connection->transport->stall_seconds);

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "device/inbox.h"
 #include "device/reply.h"
 #include "device/transport.h"
 #include "ipc/frame.h"
@@ -23,11 +24,16 @@ struct connection {
     struct frame frame;
     struct frame_source source;
     struct reply reply;
-    int twin;          /* where our own commands go; owned; -1: to @sock */
-    int attach_error;  /* why the last descriptors could not be sent: negative errno, or 0 */
-    bool negotiating;  /* the deadline is that of the handshake */
-    uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds; 0: the client owes nothing */
-    bool wants_room;   /* there is a reply for which the socket has no room */
+    struct inbox inbox;    /* messages that wait for their turn */
+    struct frame incoming; /* what comes while we wait for an answer; see exchange.c */
+    int broken;            /* negative errno: the stream cannot be used any more; or 0 */
+    unsigned abandoned;    /* answers that the client still owes, and that nobody waits for */
+    uint16_t next_id;      /* of our commands */
+    int twin;              /* where our own commands go; owned; -1: to @sock */
+    int attach_error;      /* why the last descriptors could not be sent: negative errno, or 0 */
+    bool negotiating;      /* the deadline is that of the handshake */
+    uint64_t deadline;     /* CLOCK_MONOTONIC, nanoseconds; 0: the client owes nothing */
+    bool wants_room;       /* there is a reply for which the socket has no room */
     struct {
         bool room;
         bool timed;
@@ -65,6 +71,25 @@ static inline bool connection_is_open(const struct connection *connection)
  *   -errno      anything else; the connection cannot be used any more
  */
 int connection_receive(struct connection *connection, bool wait);
+
+/* CLOCK_MONOTONIC, nanoseconds. */
+uint64_t connection_now(void);
+
+/*
+ * Waits until @deadline for @events of @sock, which is the client's socket or the twin. Returns 0
+ * if there is something to do, or as connection_receive().
+ */
+int connection_wait(struct connection *connection, int sock, short events, uint64_t deadline);
+
+/*
+ * Nothing more can be sent or received: connection_receive() and connection_flush() return @cause,
+ * a negative errno, from now on, and the program's descriptor calls for them.
+ */
+void connection_break(struct connection *connection, int cause);
+
+/* Around one exchange with the client. Returns 0, -ENOTCONN for a broken connection, -ENOMEM. */
+int connection_prepare_exchange(struct connection *connection);
+void connection_finish_exchange(struct connection *connection);
 
 /* The message in hand is dealt with: closes what is left of its descriptors. */
 void connection_message_done(struct connection *connection);

@@ -6,6 +6,8 @@
 #include "device/memory_guard.h"
 #include "device/reset.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 static int check_creation(vfu_trans_t trans, const char *path, int flags, vfu_dev_type_t dev_type)
@@ -107,6 +109,34 @@ int vfu_get_poll_fd(vfu_ctx_t *ctx)
 void *vfu_get_private(vfu_ctx_t *ctx)
 {
     return ctx->pvt;
+}
+
+bool context_claim(struct vfu_ctx *ctx, unsigned long *before)
+{
+    unsigned long self = (unsigned long)pthread_self();
+    unsigned long nobody = 0;
+
+    *before = atomic_load_explicit(&ctx->owner, memory_order_relaxed);
+    if (*before == self) {
+        return true;
+    }
+    *before = 0;
+    return atomic_compare_exchange_strong_explicit(&ctx->owner, &nobody, self, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+void context_release(struct vfu_ctx *ctx, unsigned long before)
+{
+    if (before == 0) {
+        atomic_store_explicit(&ctx->owner, 0, memory_order_release);
+    }
+}
+
+void context_pause(void)
+{
+    const struct timespec moment = { .tv_nsec = 1000000 };
+
+    ppoll(NULL, 0, &moment, NULL);
 }
 
 void context_end_session(struct vfu_ctx *ctx)

@@ -10,6 +10,7 @@
 #include "device/session.h"
 #include "device/transport.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include <vfio-user/libvfio-user.h>
@@ -18,8 +19,9 @@ struct vfu_ctx {
     void *pvt; /* the program's */
     bool nonblocking;
     bool realized;
-    bool attached; /* the version exchange is done */
-    bool ending;   /* the session is over, but the device is not quiet yet */
+    bool attached;      /* the version exchange is done */
+    bool ending;        /* the session is over, but the device is not quiet yet */
+    atomic_ulong owner; /* pthread_t of the thread that may use the connection now; 0: none */
     struct log log;
     vfu_reset_cb_t *reset;
     struct quiesce quiesce;
@@ -36,3 +38,14 @@ struct vfu_ctx {
  * for vfu_run_ctx(). The device is quiet.
  */
 void context_end_session(struct vfu_ctx *ctx);
+
+/*
+ * The connection is one thread's at a time. Claims it for this thread, if it is nobody's or this
+ * thread's already, and tells in @before what context_release() has to be given. Returns false if
+ * another thread has it.
+ */
+bool context_claim(struct vfu_ctx *ctx, unsigned long *before);
+void context_release(struct vfu_ctx *ctx, unsigned long before);
+
+/* Lets some time pass, for want of a claim: a millisecond. */
+void context_pause(void);

@@ -158,6 +158,10 @@ int dispatch_message(struct vfu_ctx *ctx)
     case VFIO_USER_F_TYPE_COMMAND:
         break;
     case VFIO_USER_F_TYPE_REPLY:
+        if (ctx->connection.abandoned > 0) {
+            ctx->connection.abandoned--; /* it comes too late */
+            return 0;
+        }
         log_client(ctx, LOG_WARNING, "dropping a reply to nothing (command %u)", header->cmd);
         return 0;
     default:

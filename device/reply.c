@@ -33,6 +33,7 @@ void reply_begin(struct reply *reply, const struct vfio_user_header *request)
     };
     reply->size = HEADER_SIZE;
     reply->sent = 0;
+    reply->finished = false;
     attachment_reset(&reply->attachment);
 }
 
@@ -78,6 +79,7 @@ void reply_fail(struct reply *reply, int err)
 void reply_finish(struct reply *reply)
 {
     reply_header(reply)->msg_size = (uint32_t)reply->size;
+    reply->finished = true;
 }
 
 void reply_reset(struct reply *reply)

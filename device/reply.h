@@ -21,6 +21,7 @@ struct reply {
     size_t capacity;
     size_t size; /* header included; 0: there is no reply */
     size_t sent;
+    bool finished;                /* else it is being built */
     struct attachment attachment; /* goes with the first byte */
 };
 
@@ -45,6 +46,12 @@ void reply_finish(struct reply *reply);
 
 /* Forgets the reply, sent or not. */
 void reply_reset(struct reply *reply);
+
+/* Whether there is something to send, outside of the handler that builds it. */
+static inline bool reply_is_ready(const struct reply *reply)
+{
+    return reply->finished && reply->sent < reply->size;
+}
 
 static inline bool reply_is_pending(const struct reply *reply)
 {

@@ -68,8 +68,10 @@ static void refuse_last_message(struct vfu_ctx *ctx, int err)
 /* Ends the session as soon as the device is quiet. Returns what vfu_run_ctx() reports. */
 static int end_session(struct vfu_ctx *ctx)
 {
-    int err = quiesce_ask(ctx, QUIESCE_END_SESSION);
+    int err;
 
+    connection_break(&ctx->connection, -ENOTCONN); /* for callbacks that would still talk to it */
+    err = quiesce_ask(ctx, QUIESCE_END_SESSION);
     ctx->ending = true;
     if (err < 0) {
         return err;
@@ -128,7 +130,7 @@ static int serve_one(struct vfu_ctx *ctx)
     if (ctx->ending) {
         return end_session(ctx);
     }
-    if (reply_is_pending(&connection->reply)) {
+    if (reply_is_ready(&connection->reply)) {
         err = connection_flush(connection, wait);
     }
     if (err == 0) {
@@ -142,15 +144,28 @@ static int serve_one(struct vfu_ctx *ctx)
     return err == -EBUSY ? err : finish_message(ctx, err);
 }
 
+/* Another thread may be in the middle of a message of its own to the client. */
 static int run(struct vfu_ctx *ctx)
 {
+    unsigned long before;
+    int result;
+
     if (!ctx->realized) {
         return -EINVAL;
     }
-    if (ctx->quiesce.parked != QUIESCE_NOTHING) {
-        return -EBUSY;
+    if (!context_claim(ctx, &before)) {
+        if (!ctx->nonblocking) {
+            context_pause();
+        }
+        return 0;
     }
-    return ctx->attached ? serve_one(ctx) : -ENOTCONN;
+    if (ctx->quiesce.parked != QUIESCE_NOTHING) {
+        result = -EBUSY;
+    } else {
+        result = ctx->attached ? serve_one(ctx) : -ENOTCONN;
+    }
+    context_release(ctx, before);
+    return result;
 }
 
 int vfu_run_ctx(vfu_ctx_t *ctx)
@@ -185,16 +200,17 @@ static int serve_parked(struct vfu_ctx *ctx, int quiesce_errno)
     return err == -ENOTCONN ? 0 : err;
 }
 
-int vfu_device_quiesced(vfu_ctx_t *ctx, int quiesce_errno)
+/* Returns 0 or a negative errno. */
+static int finish_parked(struct vfu_ctx *ctx, int quiesce_errno)
 {
     enum quiesce_work work = ctx->quiesce.parked;
 
     ctx->quiesce.parked = QUIESCE_NOTHING;
     switch (work) {
     case QUIESCE_NOTHING:
-        return api_result(-EINVAL);
+        return -EINVAL;
     case QUIESCE_REQUEST:
-        return api_result(serve_parked(ctx, quiesce_errno));
+        return serve_parked(ctx, quiesce_errno);
     case QUIESCE_END_SESSION:
         if (quiesce_errno == 0) {
             context_end_session(ctx);
@@ -202,4 +218,17 @@ int vfu_device_quiesced(vfu_ctx_t *ctx, int quiesce_errno)
         break;
     }
     return 0;
+}
+
+int vfu_device_quiesced(vfu_ctx_t *ctx, int quiesce_errno)
+{
+    unsigned long before;
+    int result;
+
+    while (!context_claim(ctx, &before)) {
+        context_pause();
+    }
+    result = finish_parked(ctx, quiesce_errno);
+    context_release(ctx, before);
+    return api_result(result);
 }

@@ -155,3 +155,15 @@ int frame_receive(struct frame *frame, const struct frame_source *source)
     }
     return FRAME_COMPLETE;
 }
+
+int frame_load(struct frame *frame, const void *message, size_t size)
+{
+    int err = reserve(frame, size);
+
+    if (err < 0) {
+        return err;
+    }
+    memcpy(frame->data, message, size);
+    frame->have = size;
+    return 0;
+}

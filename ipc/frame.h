@@ -85,5 +85,15 @@ static inline size_t frame_payload_size(const struct frame *frame)
     return frame_header(frame)->msg_size - sizeof(struct vfio_user_header);
 }
 
+/* True if all of a message is here. */
+static inline bool frame_is_complete(const struct frame *frame)
+{
+    return frame->have >= sizeof(struct vfio_user_header) &&
+           frame->have == frame_header(frame)->msg_size;
+}
+
+/* Puts the @size bytes of a whole message into an empty frame. Returns 0 or -ENOMEM. */
+int frame_load(struct frame *frame, const void *message, size_t size);
+
 /* Closes the descriptors that nobody took, and makes ready for the next message. */
 void frame_reset(struct frame *frame);

@@ -521,7 +521,11 @@ static inline int vfu_setup_device_dma_3_(vfu_ctx_t *vfu_ctx, vfu_dma_register_c
  *     region has gone is recognised later: EINVAL, whatever has taken the region's place.
  *   - vfu_irq_trigger() is safe at any time but within vfu_destroy_ctx() and functions that
  *     describe the device. A write to an eventfd may happen after the client took it back.
- *   - Copying through messages takes its turn: see vfu_sgl_read().
+ *   - Copying through messages (see vfu_sgl_read()) uses the connection, which is one thread's at a
+ *     time. In callbacks, and where no other thread is in the library with this context, it just
+ *     works. Otherwise, with LIBVFIO_USER_FLAG_ATTACH_NB, threads take their turn: vfu_run_ctx()
+ *     returns 0 meanwhile. Without the flag the context's thread has it all the time, and another
+ *     thread gets EBUSY.
  *
  * The memory is the client's too, who can change it at any time: read a value once, then check it.
  */
@@ -580,11 +584,27 @@ void vfu_sgl_mark_dirty(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t cnt);
  *         the log of dirty pages. Else, and for memory that is not here, the client is asked to
  *         read or write, which it logs itself.
  *
+ * Asking the client takes DMA_READ or DMA_WRITE messages, of what it takes in one, and waits for
+ * each answer. Commands that come meanwhile are kept and served later. All of it together has as
+ * long as a client may stall: 30 seconds, or the policy's client.stall_seconds. Some clients cannot
+ * answer before they have the reply to their current command: better not in a callback of theirs.
+ *
  * Returns 0, or -1 with errno; some of the data may have been copied then:
- *   EINVAL   unknown flags, an entry that is invalid or whose region has gone
- *   ENOTSUP  @sg_cnt is not 1
- *   EPERM    the entry is not for writing, or the client does not allow the access
- *   EIO      the memory's file has an error, or ended
+ *   EINVAL     unknown flags, an entry that is invalid or whose region has gone; the client's
+ *              answer is not what was asked for, or its error is none
+ *   ENOTSUP    @sg_cnt is not 1
+ *   EPERM      the entry is not for writing, or the client does not allow the access
+ *   EIO        the memory's file has an error, or ended
+ * and from messages:
+ *   EBADF      there is no client
+ *   ENOTCONN   the client has gone, or does not keep to the protocol: the next vfu_run_ctx() ends
+ *              the session. Regions are still there until then.
+ *   ETIMEDOUT  no answer in time
+ *   ENOBUFS    the client sent more than 1024 commands, 4 MiB or 253 descriptors before its answer
+ *   EPROTO     it answered something else
+ *   EBUSY      another thread has the connection, see above
+ *   ENOMEM
+ *   any other  what the client says
  */
 int vfu_sgl_read(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t sg_cnt, void *data, int flags);
 int vfu_sgl_write(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t sg_cnt, void *data, int flags);

@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,9 @@ struct test_device {
     uint64_t registers[REGISTER_COUNT];
     uint8_t ports[TEST_DEVICE_BAR3_SIZE];
     uint8_t *shared; /* BAR4: mapping of the file that clients map too */
+    uint8_t bulk[TEST_DMA_BULK_SIZE];
+    uint64_t later; /* TEST_REG_DMA_READ or _WRITE, to be done by the program's loop; 0: nothing */
+    uint64_t later_where;
     int events[TEST_IO_EVENTS];
     int spare_event; /* not part of an ioeventfd */
     int shadow_fd;
@@ -143,6 +147,60 @@ static void access_guest(struct test_device *device, uint64_t at, bool is_write)
     }
 }
 
+/* @where: an offset in the scratch memory, or TEST_DMA_BULK. Returns 0 or an errno. */
+static int transfer(vfu_ctx_t *ctx, struct test_device *device, uint64_t where, bool is_write)
+{
+    uint64_t count = *reg(device, TEST_REG_GUEST_COUNT);
+    bool bulk = where == TEST_DMA_BULK;
+    uint8_t *data = bulk ? device->bulk : device->scratch + where;
+    _Alignas(max_align_t) char sg[64];
+    int n;
+
+    if (dma_sg_size() > sizeof(sg) || (!bulk && where > sizeof(device->scratch)) ||
+        count > (bulk ? sizeof(device->bulk) : sizeof(device->scratch) - where)) {
+        return EOVERFLOW;
+    }
+    n = vfu_addr_to_sgl(ctx, (vfu_dma_addr_t)(uintptr_t)*reg(device, TEST_REG_GUEST_ADDRESS), count,
+                        (dma_sg_t *)sg, 1, is_write ? PROT_WRITE : PROT_READ);
+    if (n != 1) {
+        return n < 0 ? errno : EOVERFLOW;
+    }
+    for (size_t i = 0; i < count && bulk && is_write; i++) {
+        data[i] = test_device_bulk_byte(i);
+    }
+    n = is_write ? vfu_sgl_write(ctx, (dma_sg_t *)sg, 1, data, 0)
+                 : vfu_sgl_read(ctx, (dma_sg_t *)sg, 1, data, 0);
+    if (n == 0 && bulk && !is_write) {
+        *reg(device, TEST_REG_DMA_HASH) = test_device_hash(data, count);
+    }
+    return n < 0 ? errno : 0;
+}
+
+static bool polls;
+
+static void begin_transfer(vfu_ctx_t *ctx, struct test_device *device, uint64_t what,
+                           uint64_t where)
+{
+    if (polls && *reg(device, TEST_REG_DMA_LATER) != 0) {
+        device->later = what;
+        device->later_where = where;
+        return;
+    }
+    *reg(device, TEST_REG_RESULT) =
+        (uint64_t)transfer(ctx, device, where, what == TEST_REG_DMA_WRITE);
+}
+
+static void finish_transfer(vfu_ctx_t *ctx)
+{
+    struct test_device *device = vfu_get_private(ctx);
+
+    if (device->later != 0) {
+        *reg(device, TEST_REG_RESULT) = (uint64_t)transfer(ctx, device, device->later_where,
+                                                           device->later == TEST_REG_DMA_WRITE);
+        device->later = 0;
+    }
+}
+
 /* Zero if it was not signalled: it does not wait. */
 static uint64_t read_io(struct test_device *device, uint64_t which)
 {
@@ -179,6 +237,10 @@ static void write_register(vfu_ctx_t *ctx, struct test_device *device, uint64_t 
     case TEST_REG_GUEST_WRITE:
         access_guest(device, value, offset == TEST_REG_GUEST_WRITE);
         break;
+    case TEST_REG_DMA_READ:
+    case TEST_REG_DMA_WRITE:
+        begin_transfer(ctx, device, offset, value);
+        break;
     case TEST_REG_IO_READ:
         *reg(device, TEST_REG_IO_VALUE) = read_io(device, value);
         break;
@@ -188,6 +250,7 @@ static void write_register(vfu_ctx_t *ctx, struct test_device *device, uint64_t 
     case TEST_REG_GUEST_ADDRESS:
     case TEST_REG_GUEST_COUNT:
     case TEST_REG_RESET_ERRNO:
+    case TEST_REG_DMA_LATER:
         *reg(device, (enum test_register)offset) = value;
         break;
     default:
@@ -586,6 +649,7 @@ static enum outcome serve(vfu_ctx_t *ctx, bool polling)
             return FAILS;
         }
         if (stopping || vfu_run_ctx(ctx) >= 0 || errno == EINTR || errno == EAGAIN) {
+            finish_transfer(ctx);
             continue;
         }
         if (errno == ENOTCONN) {
@@ -627,6 +691,7 @@ int main(int argc, char **argv)
     enum outcome outcome = GOES_ON;
     vfu_ctx_t *ctx;
 
+    polls = options.polling;
     sigaction(SIGTERM, &stop, NULL);
     create_events(&device);
     ctx = vfu_create_ctx(VFU_TRANS_SOCK, options.socket,

@@ -97,13 +97,28 @@ enum test_register {
     TEST_REG_IO_READ = 0xe00,   /* write: read this ioeventfd; TEST_REG_IO_VALUE has what it held */
     TEST_REG_IO_VALUE = 0xe08,  /* read */
     TEST_REG_IO_CREATE = 0xe10, /* write: another ioeventfd, enum test_io_create; TEST_REG_RESULT */
-    TEST_REG_MORE_END = 0xe18,
+    /* Writes: copy TEST_REG_GUEST_COUNT bytes at TEST_REG_GUEST_ADDRESS by messages to the client,
+     * to or from scratch memory at this offset, or TEST_DMA_BULK. TEST_REG_RESULT; DMA_HASH. */
+    TEST_REG_DMA_READ = 0xe18,
+    TEST_REG_DMA_WRITE = 0xe20,
+    TEST_REG_DMA_HASH = 0xe28,  /* read: test_device_hash() of what was read into TEST_DMA_BULK */
+    TEST_REG_DMA_LATER = 0xe30, /* not 0: outside of the callback, if the program can */
+    TEST_REG_MORE_END = 0xe38,
 
     /* Accesses that the device refuses. */
     TEST_REG_FAILS = 0xf00,   /* with EIO */
     TEST_REG_SHORT = 0xf08,   /* by handling one byte less */
     TEST_REG_NO_ERRNO = 0xf10 /* with -1 and errno 0 */
 };
+
+/* Memory of the device that no client can see: before each write it is filled anew. */
+#define TEST_DMA_BULK 0x10000u
+#define TEST_DMA_BULK_SIZE (3u << 20)
+
+static inline uint8_t test_device_bulk_byte(uint64_t offset)
+{
+    return (uint8_t)(offset * 11 + (offset >> 10) + 3);
+}
 
 /* Ioeventfds of BAR0, in the order in which the device creates them. */
 #define TEST_DEVICE_IO_COUNT 5
