@@ -328,7 +328,7 @@ static void test_bar_without_callback_has_the_table_alone(void **state)
     access_region(device, false, 0, 12, &value, 4, 0);
     assert_int_equal(value, 1);
     access_region(device, false, 0, 0x7fc, &value, 4, EINVAL);
-    access_region(device, true, 0, 0x7fc, &value, 8, EINVAL);
+    access_region(device, true, 0, 0x7fc, (uint8_t[8]){ 0 }, 8, EINVAL);
 }
 
 /* --- delivery --- */
