@@ -26,23 +26,23 @@ struct command {
 /* VERSION has no handler: it comes first, and once; see negotiation.c. */
 static const struct command commands[VFIO_USER_MAX] = {
     /* clang-format off */
-    [VFIO_USER_VERSION] = { 0, true, NULL },
+    [VFIO_USER_VERSION] = { 0, true, NULL, NULL },
     [VFIO_USER_DMA_MAP] =
         { sizeof(struct vfio_user_dma_map), true, dma_handle_map, quiesce_for_dma },
     [VFIO_USER_DMA_UNMAP] =
         { sizeof(struct vfio_user_dma_unmap), false, dma_handle_unmap, quiesce_for_dma },
     [VFIO_USER_DEVICE_GET_INFO] =
-        { sizeof(struct vfio_user_device_info), false, device_info_handle_get },
+        { sizeof(struct vfio_user_device_info), false, device_info_handle_get, NULL },
     [VFIO_USER_DEVICE_GET_REGION_INFO] =
-        { sizeof(struct vfio_region_info), false, region_handle_get_info },
+        { sizeof(struct vfio_region_info), false, region_handle_get_info, NULL },
     [VFIO_USER_DEVICE_GET_REGION_IO_FDS] =
-        { sizeof(vfio_user_region_io_fds_request_t), false, ioeventfds_handle_get },
+        { sizeof(vfio_user_region_io_fds_request_t), false, ioeventfds_handle_get, NULL },
     [VFIO_USER_DEVICE_GET_IRQ_INFO] =
-        { sizeof(struct vfio_irq_info), false, irq_handle_get_info },
+        { sizeof(struct vfio_irq_info), false, irq_handle_get_info, NULL },
     [VFIO_USER_DEVICE_SET_IRQS] =
-        { offsetof(struct vfio_irq_set, data), true, irq_handle_set },
+        { offsetof(struct vfio_irq_set, data), true, irq_handle_set, NULL },
     [VFIO_USER_REGION_READ] =
-        { sizeof(struct vfio_user_region_access), false, region_handle_read },
+        { sizeof(struct vfio_user_region_access), false, region_handle_read, NULL },
     [VFIO_USER_REGION_WRITE] =
         { sizeof(struct vfio_user_region_access), false, region_handle_write, quiesce_for_write },
     [VFIO_USER_REGION_WRITE_MULTI] =
@@ -53,9 +53,9 @@ static const struct command commands[VFIO_USER_MAX] = {
         { sizeof(struct vfio_user_device_feature), false, device_feature_handle,
           device_feature_quiesces },
     [VFIO_USER_MIG_DATA_READ] =
-        { sizeof(struct vfio_user_mig_data), false, migration_handle_read },
+        { sizeof(struct vfio_user_mig_data), false, migration_handle_read, NULL },
     [VFIO_USER_MIG_DATA_WRITE] =
-        { sizeof(struct vfio_user_mig_data), false, migration_handle_write },
+        { sizeof(struct vfio_user_mig_data), false, migration_handle_write, NULL },
     /* clang-format on */
 };
 
