@@ -40,7 +40,17 @@ static struct {
     /* The device's own rule, for memory that it uses: as the header says. */
     pthread_rwlock_t home_lock;
     bool home_usable;
+    /* And the rule for all of it: nothing while the device is quiet. */
+    pthread_rwlock_t quiet_lock;
+    bool obeys_quiesce; /* these devices need no other rule */
 } shared;
+
+static int on_quiesce(vfu_ctx_t *ctx)
+{
+    /* vfu_device_quiesced() follows when the lock is there: as if the threads took their time. */
+    errno = EBUSY;
+    return -1;
+}
 
 static void on_added(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
@@ -111,14 +121,43 @@ static void use_home(dma_sg_t *sg, unsigned turn)
     pthread_rwlock_unlock(&shared.home_lock);
 }
 
+/* As a program does that has promised to be quiet. */
+static void become_quiet(void)
+{
+    pthread_rwlock_wrlock(&shared.quiet_lock);
+    assert_int_equal(vfu_device_quiesced(shared.ctx, 0), 0);
+    pthread_rwlock_unlock(&shared.quiet_lock);
+}
+
+/* Uses any memory that it finds, at any time when the device is not quiet. */
+static void use_anything(dma_sg_t *sg, unsigned turn)
+{
+    vfu_dma_addr_t address = (vfu_dma_addr_t)(uintptr_t)(HOME + turn * 64 % HOME_SIZE);
+    struct iovec iov;
+    char byte = 1;
+
+    pthread_rwlock_rdlock(&shared.quiet_lock);
+    if (vfu_addr_to_sgl(shared.ctx, address, 1, sg, 1, PROT_WRITE) == 1) {
+        CHECK(vfu_sgl_get(shared.ctx, sg, &iov, 1, 0) == 0);
+        __atomic_store_n((char *)iov.iov_base, byte, __ATOMIC_RELAXED);
+        vfu_sgl_put(shared.ctx, sg, &iov, 1);
+        CHECK(vfu_sg_is_mappable(shared.ctx, sg));
+    }
+    pthread_rwlock_unlock(&shared.quiet_lock);
+}
+
 static void *run_thread(void *arg)
 {
     unsigned number = (unsigned)(uintptr_t)arg;
     dma_sg_t *sg = entry_new();
 
     for (unsigned turn = number; !__atomic_load_n(&shared.stop, __ATOMIC_RELAXED); turn++) {
-        look_up(sg, turn * 31 % REGIONS);
-        use_home(sg, turn);
+        if (shared.obeys_quiesce) {
+            use_anything(sg, turn);
+        } else {
+            look_up(sg, turn * 31 % REGIONS);
+            use_home(sg, turn);
+        }
         CHECK(vfu_irq_trigger(shared.ctx, turn % VECTORS) == 0 || errno == ENOENT);
         __atomic_fetch_add(&shared.turns[number], 1, __ATOMIC_RELAXED);
     }
@@ -126,15 +165,38 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-static int setup(void **state)
+static int on_transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
 {
+    return 0;
+}
+
+static ssize_t on_data(vfu_ctx_t *ctx, void *buf, uint64_t count)
+{
+    return 0;
+}
+
+static int start(void **state, bool obeys_quiesce)
+{
+    const vfu_migration_callbacks_t callbacks = { VFU_MIGR_CALLBACKS_VERS, on_transition, on_data,
+                                                  on_data };
+    pthread_rwlockattr_t attributes;
     struct device *device;
 
     device_setup_created(state);
     device = *state;
     memset(&shared, 0, sizeof(shared));
     shared.ctx = device->ctx;
-    assert_int_equal(pthread_rwlock_init(&shared.home_lock, NULL), 0);
+    shared.obeys_quiesce = obeys_quiesce;
+    /* Threads that are never done must not keep the context's thread out for ever. */
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    assert_int_equal(pthread_rwlock_init(&shared.home_lock, &attributes), 0);
+    assert_int_equal(pthread_rwlock_init(&shared.quiet_lock, &attributes), 0);
+    pthread_rwlockattr_destroy(&attributes);
+    if (obeys_quiesce) {
+        vfu_setup_device_quiesce_cb(device->ctx, on_quiesce);
+    }
+    assert_int_equal(vfu_setup_device_migration_callbacks(device->ctx, &callbacks), 0);
     assert_int_equal(vfu_setup_device_dma(device->ctx, REGIONS + 1, on_added, on_removed), 0);
     assert_int_equal(vfu_setup_device_nr_irqs(device->ctx, VFU_DEV_MSI_IRQ, VECTORS), 0);
     assert_int_equal(vfu_setup_device_nr_irqs(device->ctx, VFU_DEV_MSIX_IRQ, VECTORS), 0);
@@ -145,6 +207,16 @@ static int setup(void **state)
     return 0;
 }
 
+static int setup(void **state)
+{
+    return start(state, false);
+}
+
+static int setup_quiescing(void **state)
+{
+    return start(state, true);
+}
+
 static int teardown(void **state)
 {
     __atomic_store_n(&shared.stop, true, __ATOMIC_RELAXED);
@@ -152,28 +224,70 @@ static int teardown(void **state)
         pthread_join(shared.threads[i], NULL);
     }
     pthread_rwlock_destroy(&shared.home_lock);
+    pthread_rwlock_destroy(&shared.quiet_lock);
     return device_teardown(state);
+}
+
+/* Sends a request, waits for the device to be quiet if it has to be, and expects success. */
+static void request(struct device *device, uint16_t command, const void *payload, size_t size,
+                    int fd)
+{
+    device_send_command(device, command, 0, payload, size, &fd, fd >= 0);
+    if (vfu_run_ctx(device->ctx) < 0) {
+        assert_int_equal(errno, EBUSY);
+        become_quiet();
+    }
+    assert_true(device_receive(device, &device_answer));
+    assert_int_equal(device_answer.header.flags, VFIO_USER_F_TYPE_REPLY);
 }
 
 static void map(struct device *device, uint64_t address, uint64_t size, int fd)
 {
-    const struct vfio_user_dma_map request = {
+    const struct vfio_user_dma_map wanted = {
         .argsz = 32,
         .flags = RW,
         .addr = address,
         .size = size,
     };
 
-    assert_int_equal(
-        device_request(device, VFIO_USER_DMA_MAP, &request, sizeof(request), &fd, fd >= 0), 0);
+    request(device, VFIO_USER_DMA_MAP, &wanted, sizeof(wanted), fd);
 }
 
 static void unmap(struct device *device, uint64_t address, uint64_t size)
 {
-    const struct vfio_user_dma_unmap request = { .argsz = 24, .addr = address, .size = size };
+    const struct vfio_user_dma_unmap wanted = { .argsz = 24, .addr = address, .size = size };
 
-    assert_int_equal(
-        device_request(device, VFIO_USER_DMA_UNMAP, &request, sizeof(request), NULL, 0), 0);
+    request(device, VFIO_USER_DMA_UNMAP, &wanted, sizeof(wanted), -1);
+}
+
+static void set_logging(struct device *device, uint64_t page_size)
+{
+    const struct {
+        struct vfio_user_device_feature head;
+        struct vfio_user_device_feature_dma_logging_control control;
+    } wanted = {
+        .head = { sizeof(wanted), VFIO_DEVICE_FEATURE_SET |
+                                      (page_size != 0 ? VFIO_DEVICE_FEATURE_DMA_LOGGING_START
+                                                      : VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP) },
+        .control = { .page_size = page_size },
+    };
+
+    request(device, VFIO_USER_DEVICE_FEATURE, &wanted, sizeof(wanted), -1);
+}
+
+/* The pages of HOME that have been written since the last time. */
+static unsigned count_dirty(struct device *device)
+{
+    const struct {
+        struct vfio_user_device_feature head;
+        struct vfio_user_device_feature_dma_logging_report report;
+    } wanted = {
+        .head = { 40, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT },
+        .report = { HOME, HOME_SIZE, PAGE },
+    };
+
+    request(device, VFIO_USER_DEVICE_FEATURE, &wanted, sizeof(wanted), -1);
+    return (unsigned)__builtin_popcountll(*(uint64_t *)(device_answer.payload + 32));
 }
 
 static void set_irqs(struct device *device, uint32_t type, uint32_t start, const int *fds,
@@ -209,6 +323,10 @@ static void reconnect(struct device *device)
     close(device->client);
     device->client = -1;
     assert_int_equal(vfu_run_ctx(device->ctx), -1);
+    if (errno == EBUSY) {
+        become_quiet();
+        assert_int_equal(vfu_run_ctx(device->ctx), -1);
+    }
     assert_int_equal(errno, ENOTCONN);
     device_attach(device);
 }
@@ -246,6 +364,31 @@ static void test_sessions_end(void **state)
             unmap(device, HOME, HOME_SIZE);
         }
         reconnect(device);
+    }
+    close(fd);
+}
+
+/* Pages are marked while the log begins, is read, and ends. */
+static void test_log_comes_and_goes(void **state)
+{
+    struct device *device = *state;
+    int fd = device_memory(HOME_SIZE);
+
+    map(device, HOME, HOME_SIZE, fd);
+    for (unsigned round = 0; round < ROUNDS / 3; round++) {
+        set_logging(device, PAGE << round % 3);
+        if (round % 10 == 0) {
+            let_threads_work();
+            assert_true(count_dirty(device) > 0);
+        }
+        count_dirty(device);
+        map(device, round % REGIONS * 2 * PAGE, PAGE, -1);
+        unmap(device, round % REGIONS * 2 * PAGE, PAGE);
+        set_logging(device, 0);
+        if (round % 7 == 0) {
+            unmap(device, HOME, HOME_SIZE);
+            map(device, HOME, HOME_SIZE, fd);
+        }
     }
     close(fd);
 }
@@ -290,7 +433,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         THREADED(test_regions_come_and_go),
         THREADED(test_sessions_end),
+        THREADED(test_log_comes_and_goes),
         THREADED(test_interrupts_change),
+        cmocka_unit_test_setup_teardown(test_sessions_end, setup_quiescing, teardown),
+        cmocka_unit_test_setup_teardown(test_log_comes_and_goes, setup_quiescing, teardown),
+        cmocka_unit_test_setup_teardown(test_interrupts_change, setup_quiescing, teardown),
     };
 
     return cmocka_run_group_tests_name("device_threads", tests, NULL, NULL);
