@@ -78,12 +78,23 @@ void log_stop(const char *format, ...)
     }
 }
 
+static struct log_limit total = {
+    .burst = LOG_TOTAL_BURST,
+    .per_second = LOG_TOTAL_PER_SECOND,
+    .credit = LOG_TOTAL_BURST,
+};
+
 void log_limit_init(struct log_limit *limit)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    *limit = (struct log_limit){ .credit = LOG_LIMIT_BURST, .refilled = now.tv_sec };
+    *limit = (struct log_limit){
+        .burst = LOG_LIMIT_BURST,
+        .per_second = LOG_LIMIT_PER_SECOND,
+        .credit = LOG_LIMIT_BURST,
+        .refilled = now.tv_sec,
+    };
 }
 
 bool log_limit_reached(struct log_limit *limit)
@@ -93,32 +104,56 @@ bool log_limit_reached(struct log_limit *limit)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     seconds = now.tv_sec - limit->refilled;
-    if (seconds > LOG_LIMIT_BURST) {
-        seconds = LOG_LIMIT_BURST;
+    if (seconds > (time_t)limit->burst) {
+        seconds = (time_t)limit->burst;
     }
     limit->refilled = now.tv_sec;
-    limit->credit += (unsigned)seconds * LOG_LIMIT_PER_SECOND;
-    if (limit->credit > LOG_LIMIT_BURST) {
-        limit->credit = LOG_LIMIT_BURST;
+    limit->credit += (unsigned)seconds * limit->per_second;
+    if (limit->credit > limit->burst) {
+        limit->credit = limit->burst;
     }
     return limit->credit == 0;
 }
 
-bool log_limit_take(struct log_limit *limit, unsigned session)
+static bool take(struct log_limit *limit)
 {
     if (log_limit_reached(limit)) {
         limit->dropped++;
         return false;
     }
     limit->credit--;
-    log_limit_finish(limit, session);
     return true;
 }
 
-void log_limit_finish(struct log_limit *limit, unsigned session)
+static void report_dropped(struct log_limit *limit, unsigned session)
 {
     if (limit->dropped > 0) {
         log_warning("log-limited", "session=%u lines-dropped=%u", session, limit->dropped);
         limit->dropped = 0;
+    }
+}
+
+bool log_total_take(void)
+{
+    if (!take(&total)) {
+        return false;
+    }
+    report_dropped(&total, 0);
+    return true;
+}
+
+bool log_limit_take(struct log_limit *limit, unsigned session)
+{
+    if (!take(limit)) {
+        return false;
+    }
+    log_limit_finish(limit, session);
+    return log_total_take();
+}
+
+void log_limit_finish(struct log_limit *limit, unsigned session)
+{
+    if (limit->dropped > 0 && log_total_take()) {
+        report_dropped(limit, session);
     }
 }

@@ -40,8 +40,13 @@ void log_stop(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* How many lines somebody untrusted may cause: a burst, then so many a second. */
 #define LOG_LIMIT_BURST 50
 #define LOG_LIMIT_PER_SECOND 10
+/* How many all of them together may: a client can have one session after the other. */
+#define LOG_TOTAL_BURST 2000
+#define LOG_TOTAL_PER_SECOND 50
 
 struct log_limit {
+    unsigned burst;
+    unsigned per_second;
     unsigned credit;
     unsigned dropped; /* since the last line that was allowed */
     time_t refilled;  /* CLOCK_MONOTONIC */
@@ -54,9 +59,12 @@ bool log_limit_reached(struct log_limit *limit);
 
 /*
  * Whether a line may be written now, which takes credit. When lines were dropped before it, one
- * "log-limited" line says how many, with @session.
+ * "log-limited" line says how many, with @session; or with 0, if it was for the total.
  */
 bool log_limit_take(struct log_limit *limit, unsigned session);
+
+/* The same for a line that comes a few times in a session: takes from the total alone. */
+bool log_total_take(void);
 
 /* Says what was dropped at the end, if anything. */
 void log_limit_finish(struct log_limit *limit, unsigned session);
@@ -64,4 +72,11 @@ void log_limit_finish(struct log_limit *limit, unsigned session);
 #define log_error(event, ...) log_event(LOG_LEVEL_ERROR, event, __VA_ARGS__)
 #define log_warning(event, ...) log_event(LOG_LEVEL_WARNING, event, __VA_ARGS__)
 #define log_info(event, ...) log_event(LOG_LEVEL_INFO, event, __VA_ARGS__)
+/* What comes a few times in every session. */
+#define log_session_info(event, ...)                                                               \
+    do {                                                                                           \
+        if (log_total_take()) {                                                                    \
+            log_info(event, __VA_ARGS__);                                                          \
+        }                                                                                          \
+    } while (0)
 #define log_debug(event, ...) log_event(LOG_LEVEL_DEBUG, event, __VA_ARGS__)

@@ -160,8 +160,8 @@ struct session *session_start(unsigned id, const struct jail_plan *plan,
         session_stop(session, SESSION_OUTCOME_JAIL);
         return session;
     }
-    log_info("session-start", "session=%u device=%d gate=%d", id, session->device.pid,
-             session->gate.pid);
+    log_session_info("session-start", "session=%u device=%d gate=%d", id, session->device.pid,
+                     session->gate.pid);
     return session;
 }
 
@@ -271,7 +271,7 @@ static void on_ended(struct session *session, const struct control_ended *ended)
     session->ended = true;
     switch (ended->reason) {
     case CONTROL_END_CLIENT_GONE:
-        log_info("client-gone", "session=%u", session->id);
+        log_session_info("client-gone", "session=%u", session->id);
         session_stop(session, SESSION_OUTCOME_CLIENT);
         break;
     case CONTROL_END_HANDSHAKE_TIMEOUT:
@@ -279,7 +279,9 @@ static void on_ended(struct session *session, const struct control_ended *ended)
         session_stop(session, SESSION_OUTCOME_CLIENT);
         break;
     case CONTROL_END_CLIENT_PROTOCOL:
-        log_warning("client-protocol", "session=%u errno=%u", session->id, ended->detail);
+        if (log_limit_take(&session->reports, session->id)) {
+            log_warning("client-protocol", "session=%u errno=%u", session->id, ended->detail);
+        }
         session_stop(session, SESSION_OUTCOME_CLIENT);
         break;
     case CONTROL_END_DEVICE_GONE:
@@ -326,7 +328,7 @@ static void on_gate_message(struct session *session, const struct jail_plan *pla
     case CONTROL_PROBED:
         session->deadline = session->device_end[0] != '\0' ? session->deadline : 0;
         if (message->body.probed.gone) {
-            log_info("client-gone", "session=%u", session->id);
+            log_session_info("client-gone", "session=%u", session->id);
             session_stop(session, SESSION_OUTCOME_CLIENT);
         }
         break;
@@ -458,7 +460,7 @@ static void on_device_end(struct session *session, const struct jail_plan *plan)
     drain_gate(session, plan);
     describe_end(&info, session->device_end, sizeof(session->device_end));
     if (session->state == SESSION_SERVING && info.si_code == CLD_EXITED && info.si_status == 0) {
-        log_info("device-exited", "session=%u device=%d", session->id, session->device.pid);
+        log_session_info("device-exited", "session=%u device=%d", session->id, session->device.pid);
         session_stop(session, SESSION_OUTCOME_CLIENT);
     } else if (session->state == SESSION_SERVING && !session->ended) {
         /* The gate is about to tell whether the client left first: then this is no failure. */
@@ -546,8 +548,8 @@ void session_admit(struct session *session)
 {
     const struct control_candidate *client = &session->candidate;
 
-    log_info("client-accepted", "session=%u uid=%u gid=%u pid=%u device=%d", session->id,
-             client->uid, client->gid, client->pid, session->device.pid);
+    log_session_info("client-accepted", "session=%u uid=%u gid=%u pid=%u device=%d", session->id,
+                     client->uid, client->gid, client->pid, session->device.pid);
     session->state = SESSION_SERVING;
     send_verdict(session, true);
 }

@@ -273,7 +273,7 @@ static void count_crash(struct supervisor *s, int64_t now)
 
 static void on_gone(struct supervisor *s, const struct session *session, int64_t now)
 {
-    log_info("session-end", "session=%u", session->id);
+    log_session_info("session-end", "session=%u", session->id);
     if (session->outcome != SESSION_OUTCOME_CRASH && session->outcome != SESSION_OUTCOME_JAIL) {
         return;
     }

@@ -10,6 +10,8 @@ import harness
 
 # DEVICE_LOG_LINE, and log_limit's burst and rate.
 LINE, BURST, RATE = 400, 50, 10
+# All sessions'.
+TOTAL_BURST, TOTAL_RATE = 2000, 50
 
 
 class Log(harness.BrokerTest):
@@ -72,6 +74,21 @@ class Log(harness.BrokerTest):
             client.write_register(device.LOG, 3)
             broker.wait_log('info device-log session=2 text="line 2"')
         broker.stop()
+
+    def test_all_sessions_together_are_limited_too(self):
+        """A client that comes again and again, and causes little each time."""
+        started = time.monotonic()
+        broker = self.broker()
+        lines = 0
+        while lines < TOTAL_BURST * 3 // 2:
+            for _ in range(50):
+                broker.client().close()
+            lines += 50 * 5
+        self.assert_next_served(broker)
+        broker.stop()
+        seconds = time.monotonic() - started
+        written = len(broker.log().splitlines())
+        self.assertLessEqual(written, TOTAL_BURST + TOTAL_RATE * (seconds + 2) + 10)
 
     def test_paths_of_the_operator_are_escaped_too(self):
         self.socket += "\n\"x"
