@@ -68,6 +68,9 @@ static const char *device_option(const char *policy)
     if (strcmp(policy, "capabilities") == 0) {
         return "--capabilities";
     }
+    if (strcmp(policy, "migration") == 0) {
+        return "--migration";
+    }
     return strstr(policy, "polling") != NULL ? "--polling" : NULL;
 }
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test-device [--polling] [--no-dma] [--capabilities] SOCKET
+ * test-device [--polling] [--no-dma] [--capabilities] [--migration] SOCKET
  *
  * An ordinary device program, written on the public API alone. test-device.h says what the device
  * has. --polling: drive the library without blocking in it. --no-dma: a device without DMA.
- * --capabilities: with the config space of test-device-capabilities.h.
+ * --capabilities: with the config space of test-device-capabilities.h. --migration: with what
+ * test-device-migration.h says.
  */
 #include "tests/protocol/test-device.h"
 
 #include "tests/protocol/test-device-capabilities.h"
+#include "tests/protocol/test-device-migration.h"
 
 #include <err.h>
 #include <errno.h>
@@ -41,6 +43,7 @@ struct options {
     bool polling;
     bool dma;
     bool capabilities;
+    bool migration;
     const char *socket;
 };
 
@@ -286,6 +289,10 @@ static ssize_t access_registers(vfu_ctx_t *ctx, struct test_device *device, char
 
     if (offset >= TEST_REG_FAILS) {
         return refuse(offset, count);
+    }
+    if (offset >= MIG_REG_BEGIN && offset < TEST_REG_IO_READ) {
+        return migration_access(ctx, buffer, count, offset, is_write, device->scratch,
+                                sizeof(device->scratch));
     }
     if (offset + count > (offset < TEST_REG_IO_READ ? TEST_REG_END : TEST_REG_MORE_END)) {
         errno = ENXIO;
@@ -575,6 +582,9 @@ static void describe(vfu_ctx_t *ctx, const struct options *options, int shared_f
     if (options->capabilities && capabilities_describe(ctx) < 0) {
         err(EXIT_FAILURE, "capabilities");
     }
+    if (options->migration && migration_describe(ctx) < 0) {
+        err(EXIT_FAILURE, "migration");
+    }
     if (vfu_realize_ctx(ctx) < 0) {
         err(EXIT_FAILURE, "realize");
     }
@@ -655,6 +665,12 @@ static enum outcome serve(vfu_ctx_t *ctx, bool polling)
         if (errno == ENOTCONN) {
             return GOES_ON;
         }
+        if (errno == EBUSY && migration_become_quiet(ctx) == 0) {
+            continue;
+        }
+        if (errno == TEST_REFUSED_AT_THE_END) {
+            continue; /* the quiesce callback; it is asked again */
+        }
         warn("run");
         return FAILS;
     }
@@ -672,12 +688,14 @@ static struct options parse_options(int argc, char **argv)
             options.dma = false;
         } else if (strcmp(argv[i], "--capabilities") == 0) {
             options.capabilities = true;
+        } else if (strcmp(argv[i], "--migration") == 0) {
+            options.migration = true;
         } else {
             options.socket = argv[i];
         }
     }
     if (options.socket == NULL) {
-        errx(2, "usage: test-device [--polling] [--no-dma] [--capabilities] SOCKET");
+        errx(2, "usage: test-device [--polling] [--no-dma] [--capabilities] [--migration] SOCKET");
     }
     return options;
 }
