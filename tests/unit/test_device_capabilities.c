@@ -347,6 +347,29 @@ static void test_find_extended_follows_the_chain(void **state)
     expect_not_found(device, true, 0x200, PCI_EXT_CAP_ID_DSN, ENOENT);
 }
 
+/* 5: 128 of a kind, and as many standard ones as there is room for. */
+static void test_find_the_last_of_the_longest_chains(void **state)
+{
+    struct device *device = *state;
+    ssize_t last = 0;
+    size_t pos = 0;
+
+    for (int i = 0; i < 128; i++) {
+        last = add(device, 0, EXTENDED, i < 127 ? extended_vendor(8) : (void *)&dsn);
+    }
+    assert_int_equal(find(device, true, 0, PCI_EXT_CAP_ID_DSN), last);
+    for (int i = 0; i < 48; i++) {
+        last = add(device, 0, 0, vendor(4));
+    }
+    assert_int_equal(last, 0xfc);
+    for (int i = 0; i < 48; i++) {
+        pos = find(device, false, pos, PCI_CAP_ID_VNDR);
+    }
+    assert_int_equal(pos, 0xfc);
+    expect_not_found(device, false, pos, PCI_CAP_ID_VNDR, ENOENT);
+    expect_not_found(device, false, 0, PCI_CAP_ID_PM, ENOENT);
+}
+
 static void test_find_out_of_range_is_einval(void **state)
 {
     struct device *device = *state;
@@ -951,6 +974,7 @@ int main(void)
         EXPRESS(test_status_is_set_by_realize),
         EXPRESS(test_find_follows_the_chain),
         EXPRESS(test_find_extended_follows_the_chain),
+        EXPRESS(test_find_the_last_of_the_longest_chains),
         EXPRESS(test_find_out_of_range_is_einval),
         WITH(test_find_in_256_bytes, setup_conventional),
         EXPRESS(test_find_follows_live_bytes_and_ends),
