@@ -34,6 +34,7 @@ STAGED = [
     "broker/vfu-broker",
     "device/libvfio-user.so.0",
     "samples/gpio-pci-idio-16",
+    "samples/hello",
     "tests/broker/broker-test-device",
 ]
 
