@@ -33,7 +33,12 @@ int connection_init(struct connection *connection, struct transport *transport,
 {
     int err;
 
-    *connection = (struct connection){ .transport = transport, .sock = -1, .twin = -1 };
+    *connection = (struct connection){
+        .transport = transport,
+        .sock = -1,
+        .watched = -1,
+        .twin = -1,
+    };
     connection->source = (struct frame_source){
         .sock = -1,
         .carries_fds = carries_fds,
@@ -149,7 +154,8 @@ void connection_message_done(struct connection *connection)
 
 /*
  * Waits for @events of the socket, for at most @timeout (NULL: for ever). Returns 0 if there is
- * something to do, or the error that ends the wait.
+ * something to do, CONNECTION_WATCHED (only for input) if that is all, or the error that ends the
+ * wait.
  */
 static int wait_for(struct connection *connection, short events, const struct timespec *timeout)
 {
@@ -160,8 +166,9 @@ static int wait_for(struct connection *connection, short events, const struct ti
          */
         { .fd = connection->sock, .events = (short)(events | POLLPRI) },
         { .fd = connection->transport->watch_fd, .events = POLLIN },
+        { .fd = events & POLLIN ? connection->watched : -1, .events = POLLIN },
     };
-    int n = ppoll(fds, 2, timeout, NULL);
+    int n = ppoll(fds, 3, timeout, NULL);
 
     if (n < 0) {
         return -errno;
@@ -172,7 +179,10 @@ static int wait_for(struct connection *connection, short events, const struct ti
     if (fds[0].revents & POLLPRI) {
         return -EPROTO;
     }
-    return n > 0 ? 0 : -ETIMEDOUT;
+    if (n == 0) {
+        return -ETIMEDOUT;
+    }
+    return fds[0].revents != 0 ? 0 : CONNECTION_WATCHED;
 }
 
 int connection_wait(struct connection *connection, int sock, short events, uint64_t deadline)
@@ -230,6 +240,7 @@ static int wait_patiently(struct connection *connection, short events)
 {
     struct timespec timeout;
     uint64_t left;
+    int result;
 
     if (connection->deadline == 0) {
         return wait_for(connection, events, NULL);
@@ -237,7 +248,8 @@ static int wait_patiently(struct connection *connection, short events)
     left = time_left(connection);
     timeout.tv_sec = (time_t)(left / NANOSECONDS);
     timeout.tv_nsec = (long)(left % NANOSECONDS);
-    return wait_for(connection, events, &timeout);
+    result = wait_for(connection, events, &timeout);
+    return result == CONNECTION_WATCHED && left == 0 ? -ETIMEDOUT : result;
 }
 
 /*
@@ -254,6 +266,28 @@ static int look_for_urgent(struct connection *connection)
         err = wait_for(connection, 0, &no_time);
     }
     return err == -ETIMEDOUT || err == -EINTR ? 0 : err;
+}
+
+void connection_watch(struct connection *connection, int fd)
+{
+    struct transport *transport = connection->transport;
+
+    if (connection->watched >= 0) {
+        transport->ops->watch(transport, connection->watched, false);
+    }
+    connection->watched = fd;
+    if (fd >= 0) {
+        transport->ops->watch(transport, fd, true);
+    }
+}
+
+/* For somebody who does not wait, and for whom the client has nothing. */
+static bool watched_is_ready(const struct connection *connection)
+{
+    static const struct timespec no_time;
+    struct pollfd fd = { .fd = connection->watched, .events = POLLIN };
+
+    return connection->watched >= 0 && ppoll(&fd, 1, &no_time, NULL) == 1;
 }
 
 /* What to tell a caller who does not wait, when nothing can be done. */
@@ -282,7 +316,7 @@ static int receive(struct connection *connection, bool wait)
     for (;;) {
         int result = wait ? wait_patiently(connection, POLLIN) : look_for_urgent(connection);
 
-        if (result < 0) {
+        if (result != 0) {
             return result;
         }
         result = frame_receive(&connection->frame, &connection->source);
@@ -294,7 +328,8 @@ static int receive(struct connection *connection, bool wait)
             arm_deadline(connection, connection->transport->stall_seconds);
         }
         if (!wait) {
-            return not_now(connection);
+            result = not_now(connection);
+            return result == -EAGAIN && watched_is_ready(connection) ? CONNECTION_WATCHED : result;
         }
     }
 }

@@ -24,6 +24,7 @@ struct connection {
     struct frame frame;
     struct frame_source source;
     struct reply reply;
+    int watched;           /* borrowed: input that is waited for too; -1: none */
     struct inbox inbox;    /* messages that wait for their turn */
     struct frame incoming; /* what comes while we wait for an answer; see exchange.c */
     int broken;            /* negative errno: the stream cannot be used any more; or 0 */
@@ -60,8 +61,14 @@ static inline bool connection_is_open(const struct connection *connection)
     return connection->sock >= 0;
 }
 
+/* Waits for input from @fd too from now on, instead of the one before; -1 for none. */
+void connection_watch(struct connection *connection, int fd);
+
+/* What connection_receive() returns besides FRAME_COMPLETE: there is input from what is watched. */
+#define CONNECTION_WATCHED 2
+
 /*
- * Receives one message into connection->frame. Returns FRAME_COMPLETE, or:
+ * Receives one message into connection->frame. Returns FRAME_COMPLETE, CONNECTION_WATCHED, or:
  *   -EAGAIN     not @wait, and there is none, or only a part
  *   -EINTR      a signal interrupted the wait
  *   -EBADMSG, -ENOMEM  as frame_receive(): the header can be answered, then it is over

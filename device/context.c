@@ -4,6 +4,7 @@
 #include "device/dispatch.h"
 #include "device/errors.h"
 #include "device/memory_guard.h"
+#include "device/resample.h"
 #include "device/reset.h"
 
 #include <poll.h>
@@ -44,6 +45,7 @@ static int context_init(struct vfu_ctx *ctx, const char *path)
 
     log_init(&ctx->log);
     irqs_init(&ctx->session.irqs);
+    ctx->session.resample = -1;
     migration_init(&ctx->session.migration);
     regions_init(ctx->regions);
     err = transport_create(&transport, ctx, path);
@@ -144,6 +146,7 @@ void context_end_session(struct vfu_ctx *ctx)
     dma_remove_all(ctx);
     reset_lost_connection(ctx);
     irqs_close_all(&ctx->session.irqs);
+    resample_set(ctx, -1);
     connection_close(&ctx->connection);
     ctx->attached = false;
     ctx->ending = false;

@@ -3,6 +3,7 @@
 
 #include "device/context.h"
 #include "device/msix.h"
+#include "device/resample.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -115,6 +116,10 @@ static int set_mask(struct vfu_ctx *ctx, const struct irq_set *set)
     vfu_dev_irq_state_cb_t *changed = ctx->session.irqs.tables[set->type].state_changed;
     bool mask = set->action == VFIO_IRQ_SET_ACTION_MASK;
 
+    /* As with the eventfds of interrupts, no descriptor takes away the one that there is. */
+    if (set->type == VFU_DEV_INTX_IRQ && set->data == DATA_EVENTFD && !mask) {
+        resample_set(ctx, fd_list_take(set->fds, 0));
+    }
     if (changed != NULL) {
         changed(ctx, set->start, set->count, mask);
     }
@@ -136,8 +141,13 @@ static int assign(struct vfu_ctx *ctx, const struct irq_set *set)
     return err;
 }
 
-static int disable(struct irqs *irqs, enum vfu_dev_irq_type type)
+static int disable(struct vfu_ctx *ctx, enum vfu_dev_irq_type type)
 {
+    struct irqs *irqs = &ctx->session.irqs;
+
+    if (type == VFU_DEV_INTX_IRQ) {
+        resample_set(ctx, -1);
+    }
     for (uint32_t i = 0; i < irqs->tables[type].count; i++) {
         irqs_assign(irqs, type, i, -1);
     }
@@ -172,7 +182,7 @@ int irq_handle_set(struct vfu_ctx *ctx, const struct request *request, struct re
         return set_mask(ctx, &set);
     }
     if (set.count == 0) {
-        return disable(irqs, set.type);
+        return disable(ctx, set.type);
     }
     return set.data == DATA_EVENTFD ? assign(ctx, &set) : loop_back(irqs, &set);
 }

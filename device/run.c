@@ -3,6 +3,7 @@
 #include "device/context.h"
 #include "device/dispatch.h"
 #include "device/errors.h"
+#include "device/resample.h"
 
 #include <errno.h>
 #include <string.h>
@@ -135,6 +136,10 @@ static int serve_one(struct vfu_ctx *ctx)
     }
     if (err == 0) {
         err = connection_receive(connection, wait);
+    }
+    if (err == CONNECTION_WATCHED) {
+        resample_handle(ctx);
+        return 0;
     }
     if (err != FRAME_COMPLETE) {
         return give_up(ctx, err);

@@ -15,6 +15,7 @@ struct session {
     struct client_capabilities client;
     struct dma dma;
     struct irqs irqs;
+    int resample; /* eventfd of INTx; owned; -1: none; see resample.h */
     struct pci_config config;
     struct migration migration;
 };

@@ -48,6 +48,8 @@ struct transport_ops {
      * whether the client has a deadline. Called again and again while it has.
      */
     void (*expect)(struct transport *transport, int sock, bool room, bool timed);
+    /* Whether poll_fd() waits for input from @fd as well; before that is closed it must not. */
+    void (*watch)(struct transport *transport, int fd, bool on);
     /* The version exchange has succeeded. */
     void (*negotiated)(struct transport *transport);
     /* The client is gone; its socket is closed next. */

@@ -339,6 +339,15 @@ static void broker_expect(struct transport *base, int sock, bool room, bool time
 }
 
 /* A gate that has gone is noticed where we wait. */
+static void broker_watch(struct transport *transport, int fd, bool on)
+{
+    if (on) {
+        poller_watch(&self(transport)->poller, fd, EPOLLIN);
+    } else {
+        poller_ignore(&self(transport)->poller, fd);
+    }
+}
+
 static void broker_negotiated(struct transport *base)
 {
     (void)control_send_plain(&self(base)->channel, CONTROL_NEGOTIATED, MSG_DONTWAIT);
@@ -377,6 +386,7 @@ static const struct transport_ops broker_ops = {
     .send_attached = broker_send_attached,
     .can_share = broker_can_share,
     .expect = broker_expect,
+    .watch = broker_watch,
     .negotiated = broker_negotiated,
     .detach = broker_detach,
     .poll_fd = broker_poll_fd,

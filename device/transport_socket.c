@@ -123,6 +123,15 @@ static void socket_expect(struct transport *transport, int sock, bool room, bool
     poller_expect(&self(transport)->poller, sock, room, timed);
 }
 
+static void socket_watch(struct transport *transport, int fd, bool on)
+{
+    if (on) {
+        poller_watch(&self(transport)->poller, fd, EPOLLIN);
+    } else {
+        poller_ignore(&self(transport)->poller, fd);
+    }
+}
+
 static void socket_negotiated(struct transport *transport)
 {
 }
@@ -163,6 +172,7 @@ static const struct transport_ops socket_ops = {
     .send_attached = socket_send_attached,
     .can_share = socket_can_share,
     .expect = socket_expect,
+    .watch = socket_watch,
     .negotiated = socket_negotiated,
     .detach = socket_detach,
     .poll_fd = socket_poll_fd,

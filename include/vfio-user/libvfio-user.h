@@ -408,6 +408,9 @@ int vfu_setup_device_nr_irqs(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uin
  * The client masks or unmasks interrupts @start to @start + @count - 1. The library does not keep
  * this and does trigger masked interrupts: it is for the device to honour. An INTx whose cause
  * persists is triggered again on unmask.
+ *
+ * A client may also give INTx an eventfd that its hypervisor signals when the guest has dealt with
+ * the interrupt (resample). Each time this is called as for an unmask.
  */
 typedef void(vfu_dev_irq_state_cb_t)(vfu_ctx_t *vfu_ctx, uint32_t start, uint32_t count, bool mask);
 

@@ -254,6 +254,7 @@ static void write_register(vfu_ctx_t *ctx, struct test_device *device, uint64_t 
     case TEST_REG_GUEST_COUNT:
     case TEST_REG_RESET_ERRNO:
     case TEST_REG_DMA_LATER:
+    case TEST_REG_INTX_LEVEL:
         *reg(device, (enum test_register)offset) = value;
         break;
     default:
@@ -437,7 +438,12 @@ static void on_irq_state(vfu_ctx_t *ctx, enum vfu_dev_irq_type type, uint32_t st
 
 static void on_intx_state(vfu_ctx_t *ctx, uint32_t start, uint32_t count, bool mask)
 {
+    struct test_device *device = vfu_get_private(ctx);
+
     on_irq_state(ctx, VFU_DEV_INTX_IRQ, start, count, mask);
+    if (!mask && *reg(device, TEST_REG_INTX_LEVEL) != 0) {
+        vfu_irq_trigger(ctx, 0);
+    }
 }
 
 static void on_msi_state(vfu_ctx_t *ctx, uint32_t start, uint32_t count, bool mask)

@@ -101,9 +101,10 @@ enum test_register {
      * to or from scratch memory at this offset, or TEST_DMA_BULK. TEST_REG_RESULT; DMA_HASH. */
     TEST_REG_DMA_READ = 0xe18,
     TEST_REG_DMA_WRITE = 0xe20,
-    TEST_REG_DMA_HASH = 0xe28,  /* read: test_device_hash() of what was read into TEST_DMA_BULK */
-    TEST_REG_DMA_LATER = 0xe30, /* not 0: outside of the callback, if the program can */
-    TEST_REG_MORE_END = 0xe38,
+    TEST_REG_DMA_HASH = 0xe28,   /* read: test_device_hash() of what was read into TEST_DMA_BULK */
+    TEST_REG_DMA_LATER = 0xe30,  /* not 0: outside of the callback, if the program can */
+    TEST_REG_INTX_LEVEL = 0xe38, /* not 0: INTx is raised again whenever it is unmasked */
+    TEST_REG_MORE_END = 0xe40,
 
     /* Accesses that the device refuses. */
     TEST_REG_FAILS = 0xf00,   /* with EIO */

@@ -564,6 +564,134 @@ static void test_eventfds_for_masking_are_accepted(void **state)
     close(event);
 }
 
+static void expect_readable(int event)
+{
+    struct pollfd fd = { .fd = event, .events = POLLIN };
+
+    assert_int_equal(poll(&fd, 1, HARNESS_DEADLINE_MS), 1);
+}
+
+static void resample_with(struct client *client, const int *event)
+{
+    assert_int_equal(
+        client_set_irqs(client, EVENTFD | UNMASK, INTX, 0, 1, NULL, event, event != NULL ? 1 : 0),
+        0);
+}
+
+/* The guest has dealt with a level interrupt whose cause persists: protocol.md 6.5 I3. */
+static void test_resample_eventfd_is_an_unmask(void **state)
+{
+    struct fixture *fixture = *state;
+    int events[2];
+
+    create_events(events, 2);
+    assert_int_equal(client_irq_assign(fixture->client, INTX, 0, &events[0], 1), 0);
+    assert_int_equal(set_irqs(fixture->client, NONE | MASK, INTX, 0, 1), 0);
+    resample_with(fixture->client, &events[1]);
+    assert_int_equal(set_irqs(fixture->client, NONE | UNMASK, INTX, 0, 1), 0);
+    expect_irq_state(fixture->client, 3, INTX, 0, 1, 0);
+    device_set(fixture->client, TEST_REG_INTX_LEVEL, 1);
+    for (uint64_t i = 1; i <= 50; i++) {
+        /* Nothing else wakes the device. */
+        assert_return_code(eventfd_write(events[1], 1), errno);
+        expect_readable(events[0]);
+        assert_int_equal(signalled(events[0]), 1);
+        assert_int_equal(device_get(fixture->client, TEST_REG_IRQ_CALLS), 3 + i);
+    }
+    /* What it held has been taken. */
+    assert_int_equal(signalled(events[1]), 0);
+    close_all(events, 2);
+}
+
+/* A blocking one must not stop the device. */
+static void test_resample_eventfd_may_block(void **state)
+{
+    struct fixture *fixture = *state;
+    int events[2] = { eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), eventfd(0, EFD_CLOEXEC) };
+
+    assert_int_equal(client_irq_assign(fixture->client, INTX, 0, &events[0], 1), 0);
+    resample_with(fixture->client, &events[1]);
+    device_set(fixture->client, TEST_REG_INTX_LEVEL, 1);
+    for (int i = 0; i < 10; i++) {
+        assert_return_code(eventfd_write(events[1], 5), errno);
+        expect_readable(events[0]);
+        assert_int_equal(signalled(events[0]), 1);
+        expect_served(fixture->client);
+    }
+    close_all(events, 2);
+}
+
+static void test_resample_eventfd_is_replaced_and_taken_away(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t before = server_descriptors(&fixture->server);
+    int events[3];
+
+    create_events(events, 3);
+    for (int i = 0; i < 20; i++) {
+        resample_with(fixture->client, &events[i % 2]);
+    }
+    resample_with(fixture->client, &events[2]);
+    server_expect_descriptors(&fixture->server, before + 1);
+    assert_return_code(eventfd_write(events[0], 1), errno);
+    assert_return_code(eventfd_write(events[1], 1), errno);
+    expect_served(fixture->client);
+    assert_int_equal(device_get(fixture->client, TEST_REG_IRQ_CALLS), 21);
+    fixture_stop_recording(fixture); /* asked again and again until it has come */
+    assert_return_code(eventfd_write(events[2], 1), errno);
+    expect_eventually(device_get(fixture->client, TEST_REG_IRQ_CALLS) == 22);
+    /* As eventfds of interrupts are: by none, and with all of the type. */
+    resample_with(fixture->client, NULL);
+    server_expect_descriptors(&fixture->server, before);
+    resample_with(fixture->client, &events[2]);
+    assert_int_equal(client_irq_disable(fixture->client, INTX), 0);
+    server_expect_descriptors(&fixture->server, before);
+    assert_return_code(eventfd_write(events[2], 1), errno);
+    expect_served(fixture->client);
+    assert_int_equal(device_get(fixture->client, TEST_REG_IRQ_CALLS), 24);
+    close_all(events, 3);
+}
+
+/* INTx alone has one. */
+static void test_resample_eventfd_of_other_types_is_closed(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t before = server_descriptors(&fixture->server);
+    int event;
+
+    create_events(&event, 1);
+    assert_int_equal(
+        client_set_irqs(fixture->client, EVENTFD | UNMASK, MSIX, 2, 1, NULL, &event, 1), 0);
+    assert_int_equal(client_set_irqs(fixture->client, EVENTFD | MASK, INTX, 0, 1, NULL, &event, 1),
+                     0);
+    server_expect_descriptors(&fixture->server, before);
+    assert_return_code(eventfd_write(event, 1), errno);
+    expect_served(fixture->client);
+    assert_int_equal(device_get(fixture->client, TEST_REG_IRQ_CALLS), 2);
+    close(event);
+}
+
+static void test_resample_eventfd_goes_with_the_client(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t before;
+    int event;
+
+    create_events(&event, 1);
+    expect_served(fixture->client);
+    before = server_descriptors(&fixture->server);
+    for (int i = 0; i < 3; i++) {
+        resample_with(fixture->client, &event);
+        client_free(fixture->client);
+        fixture->client = server_negotiate(&fixture->server);
+        expect_served(fixture->client);
+    }
+    server_expect_descriptors(&fixture->server, before);
+    assert_return_code(eventfd_write(event, 1), errno);
+    expect_served(fixture->client);
+    close(event);
+}
+
 static void test_bad_requests_keep_no_descriptor(void **state)
 {
     struct fixture *fixture = *state;
@@ -618,6 +746,11 @@ int main(int argc, char **argv)
         PROTOCOL_TEST(test_device_is_told_of_masking),
         PROTOCOL_TEST(test_triggering_is_not_masking),
         PROTOCOL_TEST(test_eventfds_for_masking_are_accepted),
+        PROTOCOL_TEST(test_resample_eventfd_is_an_unmask),
+        PROTOCOL_TEST(test_resample_eventfd_may_block),
+        PROTOCOL_TEST(test_resample_eventfd_is_replaced_and_taken_away),
+        PROTOCOL_TEST(test_resample_eventfd_of_other_types_is_closed),
+        PROTOCOL_TEST(test_resample_eventfd_goes_with_the_client),
         PROTOCOL_TEST(test_bad_requests_keep_no_descriptor),
     };
 

@@ -389,9 +389,12 @@ static void test_set_mask_and_unmask_reach_the_program(void **state)
         set_irqs_data(device, UNMASK | EVENTFD, VFU_DEV_INTX_IRQ, 0, 1, NULL, 0, &fd, 1), 0);
     assert_int_equal(last_mask.calls, 2);
     assert_false(last_mask.mask);
+    assert_int_equal(device_count_descriptors(), before + 1); /* the resample eventfd is kept */
+    assert_int_equal(set_irqs(device, UNMASK | EVENTFD, VFU_DEV_INTX_IRQ, 0, 1), 0);
+    assert_int_equal(last_mask.calls, 3);
     assert_int_equal(device_count_descriptors(), before);
     assert_int_equal(set_irqs(device, MASK | NONE, VFU_DEV_MSIX_IRQ, 0, 3), 0);
-    assert_int_equal(last_mask.calls, 2);
+    assert_int_equal(last_mask.calls, 3);
     close(fd);
 }
 
