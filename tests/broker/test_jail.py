@@ -215,7 +215,7 @@ class Gate(JailTest):
 
     def test_descriptors(self):
         with self.gpio() as (_, session, _):
-            wanted = {"/dev/null", f"/proc/{session.gate}/fd", "socket"}
+            wanted = {"/dev/null", f"/proc/{session.gate}/fd", "socket", "pipe"}
 
             def at_rest():
                 """It closes what it has passed on a moment later."""
