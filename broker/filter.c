@@ -2,6 +2,7 @@
 #include "broker/filter.h"
 
 #include "broker/filter_rules.h"
+#include "ipc/control.h"
 #include "ipc/fd.h"
 
 #include <errno.h>
@@ -73,21 +74,58 @@ static int export(scmp_filter_ctx ctx, struct filter *filter)
     return 0;
 }
 
-static int add_closable(scmp_filter_ctx ctx, int nr)
+static int add_masked(scmp_filter_ctx ctx, int nr, scmp_datum_t mask, scmp_datum_t value)
 {
-    for (unsigned bit = FILTER_FIRST_CLOSABLE_BIT; bit <= FILTER_LAST_CLOSABLE_BIT; bit++) {
-        scmp_datum_t mask = 1u << bit;
-        int err =
-            seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, mask, mask));
-
-        if (err < 0) {
-            return err;
-        }
-    }
-    return 0;
+    return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, mask, value));
 }
 
-static int add_rule(scmp_filter_ctx ctx, const struct filter_rule *rule)
+/*
+ * Argument 0 is @first or more. seccomp sees 64 bits where close(2) uses 32, and libseccomp has no
+ * 32-bit "greater than", so it is spelt in bits: those that no number below a power of two has,
+ * and under the first power that is not below @first, one prefix after the other.
+ */
+static int add_from(scmp_filter_ctx ctx, int nr, unsigned first)
+{
+    unsigned power = 0;
+    int err = 0;
+
+    while (1u << power < first) {
+        power++;
+    }
+    if (1u << power > first) {
+        err = add_masked(ctx, nr, UINT32_MAX, first);
+        for (unsigned bit = 0; err == 0 && bit < power; bit++) {
+            if (!(first & 1u << bit)) {
+                err = add_masked(ctx, nr, UINT32_MAX << bit, (first >> bit | 1) << bit);
+            }
+        }
+    }
+    for (unsigned bit = power; err == 0 && bit <= FILTER_LAST_DESCRIPTOR_BIT; bit++) {
+        err = add_masked(ctx, nr, 1u << bit, 1u << bit);
+    }
+    return err;
+}
+
+/* Argument 0 is one of @count channels: in blocks, each a power of two, at a multiple of that. */
+static int add_channels(scmp_filter_ctx ctx, int nr, unsigned count)
+{
+    unsigned fd = CONTROL_FD;
+    unsigned end = CONTROL_FD + count;
+    int err = 0;
+
+    while (err == 0 && fd < end) {
+        unsigned size = fd & -fd;
+
+        while (size > end - fd) {
+            size /= 2;
+        }
+        err = add_masked(ctx, nr, ~(scmp_datum_t)(size - 1), fd);
+        fd += size;
+    }
+    return err;
+}
+
+static int add_rule(scmp_filter_ctx ctx, const struct filter_rule *rule, unsigned channels)
 {
     int nr = seccomp_syscall_resolve_name(rule->syscall);
 
@@ -95,7 +133,10 @@ static int add_rule(scmp_filter_ctx ctx, const struct filter_rule *rule)
         return 0; /* this architecture does not have it (newfstatat, ...) */
     }
     if (rule->match == FILTER_MATCH_CLOSABLE) {
-        return add_closable(ctx, nr);
+        return add_from(ctx, nr, CONTROL_FD + channels);
+    }
+    if (rule->match == FILTER_MATCH_CHANNEL) {
+        return add_channels(ctx, nr, channels);
     }
     return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, nr, rule->arg_count, rule->args);
 }
@@ -139,7 +180,8 @@ static int add_policy_calls(scmp_filter_ctx ctx, const struct policy *policy, co
     return 0;
 }
 
-int filter_compile_final(struct filter *filter, const struct policy *policy, const char **unknown)
+int filter_compile_final(struct filter *filter, const struct policy *policy, size_t channels,
+                         const char **unknown)
 {
     AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_NOTIFY, SCMP_ACT_NOTIFY);
     int err = ctx != NULL ? 0 : -EINVAL;
@@ -147,7 +189,7 @@ int filter_compile_final(struct filter *filter, const struct policy *policy, con
     *unknown = NULL;
     for (size_t i = 0; err == 0 && i < filter_final_rule_count; i++) {
         if (!policy_lists(policy, filter_final_rules[i].syscall)) {
-            err = add_rule(ctx, &filter_final_rules[i]);
+            err = add_rule(ctx, &filter_final_rules[i], (unsigned)channels);
         }
     }
     if (err == 0) {
@@ -185,10 +227,10 @@ int filter_compile_gate(struct filter *filter, const struct policy *policy)
     int err = ctx != NULL ? 0 : -EINVAL;
 
     for (size_t i = 0; err == 0 && i < filter_gate_rule_count; i++) {
-        err = add_rule(ctx, &filter_gate_rules[i]);
+        err = add_rule(ctx, &filter_gate_rules[i], 0);
     }
     if (err == 0 && policy->dma_access == DMA_ACCESS_RO) {
-        err = add_rule(ctx, &filter_gate_reopen_rule);
+        err = add_rule(ctx, &filter_gate_reopen_rule, 0);
     }
     return err == 0 ? export(ctx, filter) : err;
 }
@@ -199,15 +241,34 @@ void filter_free(struct filter *filter)
     *filter = (struct filter){ .code = NULL };
 }
 
-void filter_describe_final(const struct policy *policy,
+static const char *describe_condition(const struct filter_rule *rule, size_t channels, char *text,
+                                      size_t size)
+{
+    if (rule->match == FILTER_MATCH_ARGS) {
+        return rule->condition;
+    }
+    if (rule->match == FILTER_MATCH_CLOSABLE) {
+        snprintf(text, size, "fd >= %zu", CONTROL_FD + channels);
+    } else if (channels == 1) {
+        snprintf(text, size, "fd == %d", CONTROL_FD);
+    } else {
+        snprintf(text, size, "fd >= %d && fd < %zu", CONTROL_FD, CONTROL_FD + channels);
+    }
+    return text;
+}
+
+void filter_describe_final(const struct policy *policy, size_t channels,
                            void (*line)(const char *syscall, const char *condition,
                                         const char *reason))
 {
+    char text[64];
+
     for (size_t i = 0; i < filter_final_rule_count; i++) {
         const struct filter_rule *rule = &filter_final_rules[i];
 
         if (!policy_lists(policy, rule->syscall)) {
-            line(rule->syscall, rule->condition, rule->reason);
+            line(rule->syscall, describe_condition(rule, channels, text, sizeof(text)),
+                 rule->reason);
         }
     }
     for (char **name = policy->jail_syscalls; name != NULL && *name != NULL; name++) {

@@ -30,15 +30,17 @@ int filter_compile_gate(struct filter *filter, const struct policy *policy);
 
 /*
  * All return 0 or -errno. The final filter is compiled from the base rules and the policy's
- * jail.syscalls: a call named there is allowed with any arguments. -EINVAL: @unknown is set to a
- * name that is no system call of this architecture, or that the start filter denies.
+ * jail.syscalls: a call named there is allowed with any arguments. @channels: control channels of
+ * the process, 1 to CONTROL_MAX_CHANNELS. -EINVAL: @unknown is set to a name that is no system call
+ * of this architecture, or that the start filter denies.
  */
-int filter_compile_final(struct filter *filter, const struct policy *policy, const char **unknown);
+int filter_compile_final(struct filter *filter, const struct policy *policy, size_t channels,
+                         const char **unknown);
 
 void filter_free(struct filter *filter);
 
 /* Every rule of the final filter in order: its call, its condition as text, and its reason. */
-void filter_describe_final(const struct policy *policy,
+void filter_describe_final(const struct policy *policy, size_t channels,
                            void (*line)(const char *syscall, const char *condition,
                                         const char *reason));
 

@@ -7,22 +7,22 @@
 
 #define FILTER_RULE_ARGS 2
 
-/*
- * Descriptors 0-3 (null, log, log, control channel) can never be closed: their numbers must not
- * come to mean something else. seccomp sees 64 bits where close(2) uses 32, and libseccomp has no
- * 32-bit "greater than", so "4 or more" is spelt as "some bit from 2 upwards is set".
- */
-#define FILTER_FIRST_CLOSABLE_BIT 2
-#define FILTER_LAST_CLOSABLE_BIT 19
+/* No descriptor has a number with a bit above this one. */
+#define FILTER_LAST_DESCRIPTOR_BIT 19
 
+/*
+ * Descriptors 0-2 (null, log, log) and the control channels from 3 on can never be closed: their
+ * numbers must not come to mean something else.
+ */
 enum filter_match {
     FILTER_MATCH_ARGS,     /* all of args[] hold; none: any arguments */
+    FILTER_MATCH_CHANNEL,  /* the descriptor in argument 0 is a control channel */
     FILTER_MATCH_CLOSABLE, /* the descriptor in argument 0 may be closed */
 };
 
 struct filter_rule {
     const char *syscall;
-    const char *condition; /* args[] in words, "" for none */
+    const char *condition; /* args[] in words, "" for none; NULL: filter.c knows */
     const char *reason;
     enum filter_match match;
     unsigned arg_count;

@@ -13,7 +13,8 @@
  *  5. Landlock on that root; memory-deny-write-execute (both survive exec).
  *  6. Bounding set, groups, ids, capabilities: all gone. Then the parent-death signal, which a
  *     change of ids would have cleared.
- *  7. Limits, descriptors: 0 null, 1-2 log, 3 control, then the resources; nothing else.
+ *  7. Limits, descriptors: 0 null, 1-2 log, 3 control (and more of them, should the broker have
+ *     several sockets), then the resources; nothing else.
  *  8. no_new_privs, the start filter, execve.
  *
  * The library does the rest at its first vfu_attach_ctx (seal), and the supervisor believes none
@@ -47,7 +48,7 @@
 /* The child's side of what jail_spawn() made. */
 struct child {
     const struct jail_plan *plan;
-    int control;
+    int control[CONTROL_MAX_CHANNELS];
     int log;
     int status;
     int go;
@@ -249,12 +250,14 @@ static int arrange_descriptors(struct child *child)
 {
     const struct jail_plan *plan = child->plan;
     size_t resources = plan->policy->resource_count;
-    int sources[JAIL_FIRST_RESOURCE_FD + POLICY_MAX_LIST] = { plan->null, child->log, child->log,
-                                                              child->control };
-    size_t count = JAIL_FIRST_RESOURCE_FD + resources;
+    int sources[CONTROL_FD + CONTROL_MAX_CHANNELS + POLICY_MAX_LIST] = { plan->null, child->log,
+                                                                         child->log };
+    size_t first_resource = jail_first_resource_fd(plan);
+    size_t count = first_resource + resources;
     int err = park(&child->status);
 
-    memcpy(sources + JAIL_FIRST_RESOURCE_FD, plan->resources, resources * sizeof(int));
+    memcpy(sources + CONTROL_FD, child->control, plan->sockets * sizeof(int));
+    memcpy(sources + first_resource, plan->resources, resources * sizeof(int));
     for (size_t i = 0; err == 0 && i < count; i++) {
         err = park(&sources[i]);
     }
@@ -394,9 +397,25 @@ static int release_child(const struct jail_plan *plan, pid_t pid, int go)
     return err;
 }
 
+/* Makes the channels: their ends in the child and, in @process, the broker's. */
+static int create_channels(const struct jail_plan *plan, struct child *child,
+                           struct jail_process *process)
+{
+    for (size_t i = 0; i < plan->sockets; i++) {
+        int ends[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+            return -errno;
+        }
+        process->control[i] = ends[0];
+        child->control[i] = ends[1];
+    }
+    return 0;
+}
+
 int jail_spawn(const struct jail_plan *plan, struct jail_process *process)
 {
-    int control[2] = { -1, -1 };
+    struct child child = { .plan = plan };
     int log[2] = { -1, -1 };
     int status[2] = { -1, -1 };
     int go[2] = { -1, -1 };
@@ -405,34 +424,41 @@ int jail_spawn(const struct jail_plan *plan, struct jail_process *process)
                                .pidfd = (uintptr_t)&pidfd,
                                .exit_signal = SIGCHLD };
     long pid = -1;
-    int err = 0;
+    int err;
 
+    *process = (struct jail_process){ .pidfd = -1, .log = -1, .status = -1 };
+    for (size_t i = 0; i < plan->sockets; i++) {
+        process->control[i] = -1;
+        child.control[i] = -1;
+    }
+    err = create_channels(plan, &child, process);
     /* The log pipe is non-blocking: a device that floods it loses text, not time. */
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0 ||
-        pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(status, O_CLOEXEC | O_NONBLOCK) < 0 ||
-        pipe2(go, O_CLOEXEC) < 0) {
+    if (err == 0 && (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0 ||
+                     pipe2(status, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(go, O_CLOEXEC) < 0)) {
         err = -errno;
     }
     if (err == 0) {
         pid = syscall(SYS_clone3, &args, sizeof(args));
         if (pid == 0) {
-            struct child child = {
-                .plan = plan, .control = control[1], .log = log[1], .status = status[1], .go = go[0]
-            };
-
+            child.log = log[1];
+            child.status = status[1];
+            child.go = go[0];
             close(go[1]);
             enter(&child);
         }
         err = pid < 0 ? -errno : release_child(plan, (pid_t)pid, go[1]);
     }
-    fd_close(&control[1]);
+    for (size_t i = 0; i < plan->sockets; i++) {
+        fd_close(&child.control[i]);
+    }
     fd_close(&log[1]);
     fd_close(&status[1]);
     fd_close(&go[0]);
     fd_close(&go[1]);
-    *process = (struct jail_process){
-        .pid = (pid_t)pid, .pidfd = pidfd, .control = control[0], .log = log[0], .status = status[0]
-    };
+    process->pid = (pid_t)pid;
+    process->pidfd = pidfd;
+    process->log = log[0];
+    process->status = status[0];
     return err;
 }
 

@@ -6,6 +6,7 @@
 #include "broker/filter.h"
 #include "broker/layers.h"
 #include "broker/program.h"
+#include "ipc/control.h"
 #include "policy/policy.h"
 
 #include <sys/resource.h>
@@ -20,6 +21,7 @@ struct jail_plan {
     char **envp;
     struct filter start;
     struct filter final;
+    size_t sockets; /* of the broker's: the process has a context and a channel for each */
     int *resources; /* opened files, in the policy's order; owned */
     rlim_t descriptors;
     rlim_t file_size;    /* that writing may reach: memory files are memory too */
@@ -32,9 +34,9 @@ struct jail_plan {
 struct jail_process {
     pid_t pid;
     int pidfd;
-    int control; /* the broker's end of the device channel */
-    int log;     /* what the process writes to its standard output and error */
-    int status;  /* says why, if the jail could not be entered */
+    int control[CONTROL_MAX_CHANNELS]; /* the broker's ends of its channels: plan->sockets */
+    int log;    /* what the process writes to its standard output and error */
+    int status; /* says why, if the jail could not be entered */
 };
 
 /* What a process that could not enter its jail says on jail_process.status. */
@@ -50,12 +52,14 @@ enum jail_result {
 };
 
 /*
- * Fills @plan from @policy and @socket, the path that stands for "{socket}". @report is called
- * for each layer of this host, and may be NULL. On failure one line is in @error.
+ * Fills @plan from @policy and the paths of the broker's @count sockets, 1 to CONTROL_MAX_CHANNELS,
+ * which stand for "{socket}". @report is called for each layer of this host, and may be NULL. On
+ * failure one line is in @error.
  */
 enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *policy,
-                                const char *socket, void (*report)(const struct layer *layer),
-                                char *error, size_t error_size);
+                                const char *const *sockets, size_t count,
+                                void (*report)(const struct layer *layer), char *error,
+                                size_t error_size);
 void jail_plan_free(struct jail_plan *plan);
 
 /* Starts a process. All descriptors in @process are close-on-exec and the caller's. 0 or -errno. */
@@ -64,5 +68,8 @@ int jail_spawn(const struct jail_plan *plan, struct jail_process *process);
 /* Reads what the process said about a failure. Returns false if it said nothing. */
 bool jail_failure_read(const struct jail_process *process, struct jail_failure *failure);
 
-/* Descriptors that the process has from the start: 0-3 and the resources. */
-#define JAIL_FIRST_RESOURCE_FD 4
+/* Descriptors that the process has from the start: 0-2, the control channels and the resources. */
+static inline size_t jail_first_resource_fd(const struct jail_plan *plan)
+{
+    return CONTROL_FD + plan->sockets;
+}

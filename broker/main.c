@@ -44,7 +44,7 @@ static enum exit_status check(const struct options *options, const struct jail_p
     enum exit_status status;
 
     printf("system calls after the seal:\n");
-    filter_describe_final(plan->policy, print_call);
+    filter_describe_final(plan->policy, plan->sockets, print_call);
     printf("program: %s\n", plan->program.path);
     for (size_t i = 1; i < plan->program.file_count; i++) {
         printf("  with %s\n", plan->program.files[i]);
@@ -72,7 +72,8 @@ static enum exit_status audit(const struct options *options, struct jail_plan *p
 
 static enum exit_status run(const struct options *options, const struct policy *policy)
 {
-    const char *socket = options->sock != NULL ? options->sock : "inherited";
+    const char *sockets[CONTROL_MAX_CHANNELS] = { "inherited" };
+    size_t count = options->socket_count > 0 ? options->socket_count : 1;
     struct filter gate = { .code = NULL };
     struct jail_plan plan;
     char error[512];
@@ -81,8 +82,11 @@ static enum exit_status run(const struct options *options, const struct policy *
     if (options->check) {
         printf("policy %s: valid\nlayers of this host:\n", policy->file);
     }
-    status = (int)jail_plan_make(&plan, policy, socket, options->check ? print_layer : NULL, error,
-                                 sizeof(error));
+    for (size_t i = 0; i < options->socket_count; i++) {
+        sockets[i] = options->sockets[i].path;
+    }
+    status = (int)jail_plan_make(&plan, policy, sockets, count, options->check ? print_layer : NULL,
+                                 error, sizeof(error));
     fflush(stdout);
     if (status != JAIL_OK) {
         status = fail((enum exit_status)status, error);

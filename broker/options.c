@@ -52,7 +52,8 @@ static const char help[] =
     "Runs an emulated PCI device in a jailed process of its own, behind a vfio-user socket.\n"
     "\n"
     "  --policy FILE         what the device may do (JSON)\n"
-    "  --sock PATH           socket to listen on (also --socket-path)\n"
+    "  --sock PATH           socket to listen on (also --socket-path); more than once: one for\n"
+    "                        each context of the program\n"
     "  --fd N                listening socket that was inherited, instead of --sock\n"
     "  --check               validate the policy, list what this host offers and which system\n"
     "                        calls are allowed, start and verify one device process, then exit\n"
@@ -117,6 +118,16 @@ static int parse_group(const char *text, gid_t *gid)
     return 0;
 }
 
+/* Returns -1, or the exit status. @value is what the command line says. */
+static int add_socket(struct options *options, const char *path, int fd, const char *value)
+{
+    if (options->socket_count == CONTROL_MAX_CHANNELS) {
+        return usage_error("%s: one socket too many, there can be 64", value);
+    }
+    options->sockets[options->socket_count++] = (struct option_socket){ .path = path, .fd = fd };
+    return -1;
+}
+
 /* Returns -1, or the exit status. */
 static int take_option(struct options *options, int option, const char *value)
 {
@@ -127,17 +138,13 @@ static int take_option(struct options *options, int option, const char *value)
         options->policy = value;
         return -1;
     case OPTION_SOCK:
-        if (options->sock != NULL) {
-            return usage_error("--sock %s: only one socket is supported", value);
-        }
-        options->sock = value;
-        return -1;
+        return add_socket(options, value, -1, value);
     case OPTION_FD:
         parsed = number(value, 10, INT_MAX);
-        options->fd = (int)parsed;
-        return parsed < 3
-                   ? usage_error("--fd %s: want the number of a descriptor, 3 or more", value)
-                   : -1;
+        if (parsed < 3) {
+            return usage_error("--fd %s: want the number of a descriptor, 3 or more", value);
+        }
+        return add_socket(options, "inherited", (int)parsed, value);
     case OPTION_CHECK:
         options->check = true;
         return -1;
@@ -183,7 +190,6 @@ int options_parse(struct options *options, int argc, char **argv)
     static char name[] = "vfu-broker";
 
     *options = (struct options){
-        .fd = -1,
         .log_level = LOG_LEVEL_INFO,
         .sock_mode = 0600,
         .sock_group = (gid_t)-1,
@@ -210,8 +216,8 @@ int options_parse(struct options *options, int argc, char **argv)
     if (options->check && options->audit) {
         return usage_error("want either %s", "--check or --audit");
     }
-    if (!options->check && (options->sock == NULL) == (options->fd < 0)) {
-        return usage_error("want either %s", "--sock PATH or --fd N");
+    if (!options->check && options->socket_count == 0) {
+        return usage_error("want %s", "--sock PATH or --fd N");
     }
     return -1;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "broker/log.h"
+#include "ipc/control.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -17,10 +18,15 @@ enum exit_status {
     EXIT_STATUS_CRASHES = 5,
 };
 
+struct option_socket {
+    const char *path; /* "inherited" if it was */
+    int fd;           /* inherited listening socket, or -1 */
+};
+
 struct options {
     const char *policy;
-    const char *sock; /* NULL with @fd */
-    int fd;           /* inherited listening socket, or -1 */
+    struct option_socket sockets[CONTROL_MAX_CHANNELS]; /* in the order of the command line */
+    size_t socket_count;
     bool check;
     bool audit;
     enum log_level log_level;

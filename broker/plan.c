@@ -20,10 +20,15 @@
 /* Descriptors that may be in flight to the process at once: one message's. */
 #define DESCRIPTORS_IN_FLIGHT FD_LIST_MAX
 
-/* Replaces each "{socket}" in @text. NULL without memory. */
+/* What the library needs for a context beyond the first: epoll, a timer, client, twin socket. */
+#define DESCRIPTORS_OF_CONTEXT 4
+
+/* What stands for the path of a socket in the policy. */
+#define SOCKET_MARK "{socket}"
+
+/* Replaces each of them in @text. NULL without memory. */
 static char *expand(const char *text, const char *socket)
 {
-    static const char mark[] = "{socket}";
     char *result = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&result, &size);
@@ -31,9 +36,9 @@ static char *expand(const char *text, const char *socket)
     if (out == NULL) {
         return NULL;
     }
-    for (const char *at = strstr(text, mark); at != NULL; at = strstr(text, mark)) {
+    for (const char *at = strstr(text, SOCKET_MARK); at != NULL; at = strstr(text, SOCKET_MARK)) {
         fprintf(out, "%.*s%s", (int)(at - text), text, socket);
-        text = at + sizeof(mark) - 1;
+        text = at + strlen(SOCKET_MARK);
     }
     fputs(text, out);
     return fclose(out) == 0 ? result : NULL;
@@ -49,27 +54,62 @@ static size_t count(char *const *list)
     return n;
 }
 
-static bool make_argv(struct jail_plan *plan, const char *socket)
+/* An argument in which "{socket}" stands is repeated for each of the sockets. */
+static bool make_argv(struct jail_plan *plan, const char *const *sockets)
 {
     size_t n = count(plan->policy->args);
-    bool complete;
+    size_t used = 0;
 
-    plan->argv = calloc(n + 2, sizeof(char *));
+    plan->argv = calloc(1 + n * plan->sockets + 1, sizeof(char *));
     if (plan->argv == NULL) {
         return false;
     }
-    plan->argv[0] = strdup(plan->program.path);
-    complete = plan->argv[0] != NULL;
-    for (size_t i = 0; complete && i < n; i++) {
-        plan->argv[i + 1] = expand(plan->policy->args[i], socket);
-        complete = plan->argv[i + 1] != NULL;
+    plan->argv[used] = strdup(plan->program.path);
+    for (size_t i = 0; i < n; i++) {
+        const char *arg = plan->policy->args[i];
+        size_t times = strstr(arg, SOCKET_MARK) != NULL ? plan->sockets : 1;
+
+        for (size_t j = 0; j < times && plan->argv[used] != NULL; j++) {
+            plan->argv[++used] = expand(arg, sockets[j]);
+        }
     }
-    return complete;
+    return plan->argv[used] != NULL;
+}
+
+/* The texts with @separator between each two; NULL without memory. */
+static char *join(const char *start, const char *const *texts, size_t n, char separator)
+{
+    char *result = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&result, &size);
+
+    if (out == NULL) {
+        return NULL;
+    }
+    fputs(start, out);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(out, "%.*s%s", i > 0, &separator, texts[i]);
+    }
+    return fclose(out) == 0 ? result : NULL;
+}
+
+/* "VFU_BROKER_SOCKETS=name/name" */
+static char *sockets_variable(const char *const *sockets, size_t n)
+{
+    const char *names[CONTROL_MAX_CHANNELS];
+
+    for (size_t i = 0; i < n; i++) {
+        const char *slash = strrchr(sockets[i], '/');
+
+        names[i] = slash != NULL ? slash + 1 : sockets[i];
+    }
+    return join(CONTROL_SOCKETS_ENV "=", names, n, '/');
 }
 
 /* "VFU_BROKER_RESOURCES=name=fd,name=fd" */
-static char *resources_variable(const struct policy *policy)
+static char *resources_variable(const struct jail_plan *plan)
 {
+    const struct policy *policy = plan->policy;
     char *result = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&result, &size);
@@ -80,7 +120,7 @@ static char *resources_variable(const struct policy *policy)
     fputs(CONTROL_RESOURCES_ENV "=", out);
     for (size_t i = 0; i < policy->resource_count; i++) {
         fprintf(out, "%s%s=%zu", i > 0 ? "," : "", policy->resources[i].name,
-                JAIL_FIRST_RESOURCE_FD + i);
+                jail_first_resource_fd(plan) + i);
     }
     return fclose(out) == 0 ? result : NULL;
 }
@@ -99,31 +139,40 @@ static char *policy_variable(const struct policy *policy)
     return asprintf(&result, CONTROL_POLICY_ENV "=%.*s", (int)length, name) > 0 ? result : NULL;
 }
 
-/* The policy's variables and ours. LD_ORIGIN_PATH: the loader cannot ask /proc for its $ORIGIN. */
-static bool make_envp(struct jail_plan *plan, const char *socket)
+/*
+ * The policy's variables and ours, in which "{socket}" stands for all paths, separated by colons.
+ * LD_ORIGIN_PATH: the loader cannot ask /proc for its $ORIGIN.
+ */
+static bool make_envp(struct jail_plan *plan, const char *const *sockets)
 {
     size_t n = count(plan->policy->env);
     char *program = strdup(plan->program.path);
-    bool complete = program != NULL;
+    char *paths = join("", sockets, plan->sockets, ':');
+    bool complete = program != NULL && paths != NULL;
 
-    plan->envp = calloc(n + 5, sizeof(char *));
+    plan->envp = calloc(n + 6, sizeof(char *));
     complete = complete && plan->envp != NULL;
     for (size_t i = 0; complete && i < n; i++) {
-        plan->envp[i] = expand(plan->policy->env[i], socket);
+        plan->envp[i] = expand(plan->policy->env[i], paths);
         complete = plan->envp[i] != NULL;
     }
     if (complete) {
-        complete = asprintf(&plan->envp[n], "%s=%d", CONTROL_ENV, CONTROL_FD) > 0 &&
-                   asprintf(&plan->envp[n + 1], "LD_ORIGIN_PATH=%s", dirname(program)) > 0;
+        complete = asprintf(&plan->envp[n++], "%s=%d", CONTROL_ENV, CONTROL_FD) > 0 &&
+                   asprintf(&plan->envp[n++], "LD_ORIGIN_PATH=%s", dirname(program)) > 0;
     }
     if (complete) {
-        plan->envp[n + 2] = policy_variable(plan->policy);
-        complete = plan->envp[n + 2] != NULL;
+        plan->envp[n] = policy_variable(plan->policy);
+        complete = plan->envp[n++] != NULL;
     }
     if (complete && plan->policy->resource_count > 0) {
-        plan->envp[n + 3] = resources_variable(plan->policy);
-        complete = plan->envp[n + 3] != NULL;
+        plan->envp[n] = resources_variable(plan);
+        complete = plan->envp[n++] != NULL;
     }
+    if (complete && plan->sockets > 1) {
+        plan->envp[n] = sockets_variable(sockets, plan->sockets);
+        complete = plan->envp[n] != NULL;
+    }
+    free(paths);
     free(program);
     return complete;
 }
@@ -159,7 +208,7 @@ static int open_resources(struct jail_plan *plan, char *error, size_t error_size
 static int compile_filters(struct jail_plan *plan, char *error, size_t error_size)
 {
     const char *unknown;
-    int err = filter_compile_final(&plan->final, plan->policy, &unknown);
+    int err = filter_compile_final(&plan->final, plan->policy, plan->sockets, &unknown);
 
     if (unknown != NULL) {
         return FAIL(JAIL_BAD_POLICY,
@@ -215,8 +264,9 @@ static int open_own_descriptors(struct jail_plan *plan)
 }
 
 enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *policy,
-                                const char *socket, void (*report)(const struct layer *layer),
-                                char *error, size_t error_size)
+                                const char *const *sockets, size_t socket_count,
+                                void (*report)(const struct layer *layer), char *error,
+                                size_t error_size)
 {
     char cause[512];
     int result;
@@ -225,11 +275,14 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
         .policy = policy,
         .maps_ids = geteuid() == 0,
         .file_size = policy->limit_memory,
-        .descriptors = JAIL_FIRST_RESOURCE_FD + policy->resource_count + policy->irq_max_vectors +
-                       policy->limit_descriptors + DESCRIPTORS_IN_FLIGHT,
+        .sockets = socket_count,
         .null = -1,
         .supervisor = -1,
     };
+    plan->descriptors = jail_first_resource_fd(plan) + policy->resource_count +
+                        socket_count * policy->irq_max_vectors +
+                        (socket_count - 1) * DESCRIPTORS_OF_CONTEXT + policy->limit_descriptors +
+                        DESCRIPTORS_IN_FLIGHT;
     if (open_own_descriptors(plan) < 0) {
         return FAIL(JAIL_LAYER_MISSING, "/dev/null or a pidfd: %s", strerror(errno));
     }
@@ -247,7 +300,7 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
     if (open_resources(plan, error, error_size) < 0) {
         return JAIL_BAD_POLICY;
     }
-    if (!make_argv(plan, socket) || !make_envp(plan, socket)) {
+    if (!make_argv(plan, sockets) || !make_envp(plan, sockets)) {
         return FAIL(JAIL_BAD_POLICY, "out of memory");
     }
     return JAIL_OK;

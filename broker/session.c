@@ -3,7 +3,6 @@
 
 #include "broker/log.h"
 #include "broker/verify.h"
-#include "broker/vetting.h"
 #include "ipc/fd.h"
 
 #include <errno.h>
@@ -23,16 +22,13 @@
 
 /* How long processes that were killed, or that have nothing left to do, may take to be gone. */
 #define END_MS 1000
-/* How long a gate may take to close a refused client, in which a hostile descriptor can hang. */
-#define REFUSE_MS 1000
 
 enum {
     POLL_DEVICE_CHANNEL,
-    POLL_GATE_CHANNEL,
     POLL_DEVICE,
-    POLL_GATE,
     POLL_NOTIFY,
     POLL_LOG,
+    POLL_DOORS, /* and on */
 };
 
 int64_t session_clock(void)
@@ -43,16 +39,28 @@ int64_t session_clock(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void kill_process(int pidfd)
+void session_kill_process(int pidfd)
 {
     if (pidfd >= 0) {
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     }
 }
 
+/* A gate that is not gone; NULL if all are. */
+static const struct door *remaining_gate(const struct session *session)
+{
+    for (size_t i = 0; i < session->door_count; i++) {
+        if (!door_is_gone(&session->doors[i])) {
+            return &session->doors[i];
+        }
+    }
+    return NULL;
+}
+
 static void finish_if_gone(struct session *session)
 {
-    if (session->state == SESSION_ENDING && session->device.pidfd < 0 && session->gate.pidfd < 0) {
+    if (session->state == SESSION_ENDING && session->device.pidfd < 0 &&
+        remaining_gate(session) == NULL) {
         device_log_finish(&session->log);
         session->state = SESSION_GONE;
     }
@@ -66,19 +74,12 @@ void session_stop(struct session *session, enum session_outcome outcome)
     session->state = SESSION_ENDING;
     session->outcome = outcome;
     session->deadline = session_clock() + END_MS;
-    kill_process(session->device.pidfd);
-    kill_process(session->gate.pidfd);
+    session_kill_process(session->device.pidfd);
+    for (size_t i = 0; i < session->door_count; i++) {
+        door_kill(&session->doors[i]);
+    }
     finish_if_gone(session);
 }
-
-/* The session cannot go on, and it is the device's fault or the jail's. */
-#define FAIL_SESSION(session, outcome, event, ...)                                                 \
-    do {                                                                                           \
-        if ((session)->state < SESSION_ENDING) {                                                   \
-            log_error(event, __VA_ARGS__);                                                         \
-        }                                                                                          \
-        session_stop(session, outcome);                                                            \
-    } while (0)
 
 /* --- start --------------------------------------------------------------------------------- */
 
@@ -127,10 +128,42 @@ static int send_seal(struct session *session, const struct jail_plan *plan)
     return control_send(&session->device_channel, &message, &fds, MSG_DONTWAIT);
 }
 
+/* Returns 0 or -errno; what was started is left to session_stop(). */
+static int start_processes(struct session *session, const struct jail_plan *plan,
+                           const struct filter *gate_filter)
+{
+    int err = jail_spawn(plan, &session->device);
+
+    device_log_init(&session->log, session->device.log, session->id);
+    session->log_open = session->device.log >= 0;
+    session->device_channel = (struct control_channel){ .fd = session->device.control[0],
+                                                        .role = CONTROL_BROKER_END,
+                                                        .state = CONTROL_STATE_START };
+    for (size_t i = 0; err == 0 && i < session->door_count; i++) {
+        err =
+            door_start(&session->doors[i], session, i + 1, session->door_count, plan, gate_filter);
+    }
+    return err == 0 ? send_seal(session, plan) : err;
+}
+
+static void log_start(const struct session *session)
+{
+    char gates[LOG_LINE_MAX];
+    size_t used = 0;
+
+    for (size_t i = 0; i < session->door_count && used < sizeof(gates); i++) {
+        used += (size_t)snprintf(gates + used, sizeof(gates) - used, "%s%d", i > 0 ? "," : "",
+                                 session->doors[i].gate.pid);
+    }
+    log_session_info("session-start", "session=%u device=%d gate=%s", session->id,
+                     session->device.pid, gates);
+}
+
 struct session *session_start(unsigned id, const struct jail_plan *plan,
                               const struct filter *gate_filter)
 {
-    struct session *session = calloc(1, sizeof(*session));
+    struct session *session =
+        calloc(1, sizeof(*session) + plan->sockets * sizeof(session->doors[0]));
     int err;
 
     if (session == NULL) {
@@ -139,42 +172,34 @@ struct session *session_start(unsigned id, const struct jail_plan *plan,
     }
     session->id = id;
     session->notify = -1;
-    session->device = (struct jail_process){ .pidfd = -1, .control = -1, .log = -1, .status = -1 };
-    session->gate = (struct gate_process){ .pidfd = -1, .control = -1, .reports = -1 };
+    session->device = (struct jail_process){ .pidfd = -1, .log = -1, .status = -1 };
     session->deadline = session_clock() + (int64_t)plan->policy->start_seconds * 1000;
-    err = jail_spawn(plan, &session->device);
-    device_log_init(&session->log, session->device.log, id);
+    session->door_count = plan->sockets;
+    for (size_t i = 0; i < plan->sockets; i++) {
+        session->device.control[i] = -1;
+        door_init(&session->doors[i]);
+    }
     log_limit_init(&session->reports);
-    session->log_open = session->device.log >= 0;
-    session->device_channel = (struct control_channel){ .fd = session->device.control,
-                                                        .role = CONTROL_BROKER_END,
-                                                        .state = CONTROL_STATE_START };
-    err = err == 0 ? gate_spawn(plan, gate_filter, &session->gate) : err;
-    session->gate_channel = (struct control_channel){ .fd = session->gate.control,
-                                                      .pipe = session->gate.reports,
-                                                      .role = CONTROL_BROKER_END,
-                                                      .state = CONTROL_STATE_IDLE };
-    err = err == 0 ? send_seal(session, plan) : err;
+    err = start_processes(session, plan, gate_filter);
     if (err < 0) {
         log_error("session-failed", "session=%u cause=\"%s\"", id, strerror(-err));
         session_stop(session, SESSION_OUTCOME_JAIL);
         return session;
     }
-    log_session_info("session-start", "session=%u device=%d gate=%d", id, session->device.pid,
-                     session->gate.pid);
+    log_start(session);
     return session;
 }
 
 struct session *session_free(struct session *session)
 {
     if (session != NULL) {
+        for (size_t i = 0; i < session->door_count; i++) {
+            fd_close(&session->device.control[i]);
+            door_free(&session->doors[i]);
+        }
         fd_close(&session->device.pidfd);
-        fd_close(&session->device.control);
         fd_close(&session->device.log);
         fd_close(&session->device.status);
-        fd_close(&session->gate.pidfd);
-        fd_close(&session->gate.control);
-        fd_close(&session->gate.reports);
         fd_close(&session->notify);
         free(session);
     }
@@ -183,16 +208,15 @@ struct session *session_free(struct session *session)
 
 /* --- seal and hand-over -------------------------------------------------------------------- */
 
-/* The gate gets the supervisor's end of the device channel: from now on they talk directly. */
+/* Each gate gets the supervisor's end of its channel: from now on they talk directly. */
 static int hand_over(struct session *session)
 {
-    struct control_message message = { .type = CONTROL_DEVICE };
-    struct fd_list fds = { .count = 0 };
-    int err;
+    int err = 0;
 
-    fd_list_add(&fds, session->device.control);
-    err = control_send(&session->gate_channel, &message, &fds, MSG_DONTWAIT);
-    fd_close(&session->device.control);
+    for (size_t i = 0; err == 0 && i < session->door_count; i++) {
+        err = door_hand_over(&session->doors[i], session->device.control[i]);
+        fd_close(&session->device.control[i]);
+    }
     session->device_channel.fd = -1;
     return err;
 }
@@ -232,132 +256,66 @@ static void on_device_channel(struct session *session, const struct jail_plan *p
     }
 }
 
-/* --- messages of the gate ------------------------------------------------------------------ */
+/* --- its doors ----------------------------------------------------------------------------- */
 
-static void on_waiting(struct session *session, const struct jail_plan *plan)
+void session_door_waits(struct session *session)
 {
-    char error[256];
-
-    if (verify_gate(plan, session->gate.pid, error, sizeof(error)) < 0) {
-        FAIL_SESSION(session, SESSION_OUTCOME_JAIL, "verification-failed",
-                     "session=%u process=gate cause=\"%s\"", session->id, error);
-        return;
+    for (size_t i = 0; i < session->door_count; i++) {
+        if (session->doors[i].state == DOOR_CLOSED) {
+            return;
+        }
     }
-    session->state = SESSION_WAITING;
+    session->state = SESSION_READY;
     session->deadline = 0;
 }
 
-static void on_report(struct session *session, const struct control_report *report)
+static bool has_door(const struct session *session, enum door_state first, enum door_state last)
 {
-    if (!log_limit_take(&session->reports, session->id)) {
-        return;
+    for (size_t i = 0; i < session->door_count; i++) {
+        if (session->doors[i].state >= first && session->doors[i].state <= last) {
+            return true;
+        }
     }
-    if (report->event == CONTROL_EVENT_DESCRIPTOR_REFUSED) {
-        log_warning("descriptor-refused", "session=%u command=%u errno=%u reason=%s", session->id,
-                    report->detail[0], report->detail[1], vetting_reason_name(report->detail[2]));
-    } else if (report->event == CONTROL_EVENT_NEGOTIATED) {
-        log_info("client-negotiated", "session=%u", session->id);
-    }
+    return false;
 }
 
-static void fail_device(struct session *session)
+bool session_serves(const struct session *session)
 {
-    FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "device-died", "session=%u device=%d %s",
-                 session->id, session->device.pid, session->device_end);
+    return has_door(session, DOOR_SERVING, DOOR_SERVING);
 }
 
-static void on_ended(struct session *session, const struct control_ended *ended)
+bool session_is_used(const struct session *session)
 {
-    session->ended = true;
-    switch (ended->reason) {
-    case CONTROL_END_CLIENT_GONE:
-        log_session_info("client-gone", "session=%u", session->id);
+    return has_door(session, DOOR_SERVING, DOOR_OVER);
+}
+
+void session_settle(struct session *session)
+{
+    if (has_door(session, DOOR_OVER, DOOR_OVER) && !has_door(session, DOOR_JUDGING, DOOR_SERVING)) {
         session_stop(session, SESSION_OUTCOME_CLIENT);
-        break;
-    case CONTROL_END_HANDSHAKE_TIMEOUT:
-        log_warning("handshake-timeout", "session=%u", session->id);
-        session_stop(session, SESSION_OUTCOME_CLIENT);
-        break;
-    case CONTROL_END_CLIENT_PROTOCOL:
-        if (log_limit_take(&session->reports, session->id)) {
-            log_warning("client-protocol", "session=%u errno=%u", session->id, ended->detail);
-        }
-        session_stop(session, SESSION_OUTCOME_CLIENT);
-        break;
-    case CONTROL_END_DEVICE_GONE:
-        if (session->device_end[0] != '\0') {
-            fail_device(session);
-        } else {
-            /* Its pidfd will tell how. It may also live on without its channel: not for long. */
-            session->deadline = session_clock() + END_MS;
-        }
-        break;
-    case CONTROL_END_DEVICE_PROTOCOL:
-        FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "device-protocol", "session=%u errno=%u",
-                     session->id, ended->detail);
-        break;
-    case CONTROL_END_DEVICE_DESCRIPTOR:
-        FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "ioeventfd-refused",
-                     "session=%u cause=\"its %s\"", session->id,
-                     ended->detail == DESCRIPTOR_MEMORY
-                         ? "shadow memory is not a memfd sealed against shrinking"
-                         : "descriptor is not an eventfd");
-        break;
-    default:
-        FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "gate-failed", "session=%u errno=%u",
-                     session->id, ended->detail);
     }
 }
 
-static void on_gate_message(struct session *session, const struct jail_plan *plan,
-                            const struct control_message *message)
+void session_probe(struct session *session, int64_t deadline)
 {
-    switch (message->type) {
-    case CONTROL_WAITING:
-        on_waiting(session, plan);
-        break;
-    case CONTROL_CANDIDATE:
-        session->candidate = message->body.candidate;
-        session->asked = false;
-        session->state = SESSION_JUDGING;
-        break;
-    case CONTROL_REFUSED:
-        session->state = SESSION_IDLE;
-        session->deadline = 0;
-        break;
-    case CONTROL_PROBED:
-        session->deadline = session->device_end[0] != '\0' ? session->deadline : 0;
-        if (message->body.probed.gone) {
-            log_session_info("client-gone", "session=%u", session->id);
-            session_stop(session, SESSION_OUTCOME_CLIENT);
+    for (size_t i = 0; i < session->door_count; i++) {
+        if (session->doors[i].state == DOOR_SERVING) {
+            door_probe(&session->doors[i], deadline);
         }
-        break;
-    case CONTROL_REPORT:
-        on_report(session, &message->body.report);
-        break;
-    default:
-        on_ended(session, &message->body.ended);
     }
 }
 
-static void on_gate_channel(struct session *session, const struct jail_plan *plan)
+bool session_is_probed(const struct session *session)
 {
-    struct control_message message;
-    AUTO_FD_LIST fds = { .count = 0 };
-    int result = control_receive(&session->gate_channel, &message, &fds, MSG_DONTWAIT);
+    for (size_t i = 0; i < session->door_count; i++) {
+        const struct door *door = &session->doors[i];
 
-    if (result == -EAGAIN) {
-        return;
-    }
-    if (result > 0) {
-        if (session->state < SESSION_ENDING) {
-            on_gate_message(session, plan, &message);
+        if (door->state == DOOR_SERVING &&
+            (door->channel.state != CONTROL_STATE_BUSY || door->deadline != 0)) {
+            return true;
         }
-        return;
     }
-    /* It is ending, or had better: its pidfd tells how. */
-    session->gate_channel.pipe = -1;
-    kill_process(session->gate.pidfd);
+    return false;
 }
 
 /* --- ends ---------------------------------------------------------------------------------- */
@@ -420,6 +378,40 @@ static void describe_end(const siginfo_t *info, char *text, size_t size)
     }
 }
 
+bool session_reap(int *pidfd, char *how, size_t size, siginfo_t *result)
+{
+    siginfo_t info = { .si_pid = 0 };
+
+    if (waitid(P_PIDFD, (id_t)*pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0) {
+        return false;
+    }
+    fd_close(pidfd);
+    describe_end(&info, how, size);
+    if (result != NULL) {
+        *result = info;
+    }
+    return true;
+}
+
+static void fail_device(struct session *session)
+{
+    FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "device-died", "session=%u device=%d %s",
+                 session->id, session->device.pid, session->device_end);
+}
+
+void session_device_gone(struct session *session, const struct door *door)
+{
+    if (door->state != DOOR_SERVING && session_serves(session)) {
+        return; /* those that have a client will tell whether that left first */
+    }
+    if (session->device_end[0] != '\0') {
+        fail_device(session);
+    } else {
+        /* Its pidfd will tell how. It may also live on without its channel: not for long. */
+        session->deadline = session_clock() + END_MS;
+    }
+}
+
 /* A process that never executed says what stage of its jail failed. */
 static void explain_failed_start(struct session *session)
 {
@@ -432,60 +424,41 @@ static void explain_failed_start(struct session *session)
     }
 }
 
-/* What the gate still has to say may explain the end of the device: that the client left. */
-static void drain_gate(struct session *session, const struct jail_plan *plan)
+/* A gate whose client is served may still be about to tell that it left. */
+static bool a_gate_will_tell(const struct session *session)
 {
-    for (unsigned i = 0; i < 64 && session->gate_channel.pipe >= 0; i++) {
-        struct pollfd gate = { .fd = session->gate_channel.pipe, .events = POLLIN };
-
-        if (poll(&gate, 1, 0) <= 0) {
-            return;
+    for (size_t i = 0; i < session->door_count; i++) {
+        if (session->doors[i].state == DOOR_SERVING && !session->doors[i].ended) {
+            return true;
         }
-        on_gate_channel(session, plan);
     }
+    return false;
 }
 
 static void on_device_end(struct session *session, const struct jail_plan *plan)
 {
-    siginfo_t info = { .si_pid = 0 };
+    siginfo_t info;
+    char how[64];
 
-    if (waitid(P_PIDFD, (id_t)session->device.pidfd, &info, WEXITED | WNOHANG) < 0 ||
-        info.si_pid == 0) {
+    if (!session_reap(&session->device.pidfd, how, sizeof(how), &info)) {
         return;
     }
-    fd_close(&session->device.pidfd);
     if (session->state == SESSION_STARTING) {
         explain_failed_start(session);
     }
-    drain_gate(session, plan);
-    describe_end(&info, session->device_end, sizeof(session->device_end));
-    if (session->state == SESSION_SERVING && info.si_code == CLD_EXITED && info.si_status == 0) {
+    /* What the gates still have to say may explain it: that the clients left. */
+    for (size_t i = 0; i < session->door_count; i++) {
+        door_drain(&session->doors[i], plan);
+    }
+    strcpy(session->device_end, how);
+    if (session_serves(session) && info.si_code == CLD_EXITED && info.si_status == 0) {
         log_session_info("device-exited", "session=%u device=%d", session->id, session->device.pid);
         session_stop(session, SESSION_OUTCOME_CLIENT);
-    } else if (session->state == SESSION_SERVING && !session->ended) {
-        /* The gate is about to tell whether the client left first: then this is no failure. */
+    } else if (a_gate_will_tell(session)) {
+        /* If the clients left first, then this is no failure. */
         session->deadline = session_clock() + END_MS;
     } else {
         fail_device(session);
-    }
-}
-
-static void on_gate_end(struct session *session, const struct jail_plan *plan)
-{
-    siginfo_t info = { .si_pid = 0 };
-    char how[64];
-
-    if (waitid(P_PIDFD, (id_t)session->gate.pidfd, &info, WEXITED | WNOHANG) < 0 ||
-        info.si_pid == 0) {
-        return;
-    }
-    fd_close(&session->gate.pidfd);
-    drain_gate(session, plan);
-    if (!session->ended) {
-        session->ended = true;
-        describe_end(&info, how, sizeof(how));
-        FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "gate-died", "session=%u gate=%d %s",
-                     session->id, session->gate.pid, how);
     }
 }
 
@@ -493,104 +466,72 @@ static void on_gate_end(struct session *session, const struct jail_plan *plan)
 
 static void on_deadline(struct session *session)
 {
+    const struct door *gate = remaining_gate(session);
+
     session->deadline = 0;
     switch (session->state) {
     case SESSION_STARTING:
         FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "start-timeout",
                      "session=%u cause=\"not sealed within start_seconds\"", session->id);
         break;
-    case SESSION_REFUSING:
-    case SESSION_SERVING:
+    case SESSION_READY:
         if (session->device_end[0] != '\0') {
             fail_device(session);
             break;
         }
-        /* Refusing, or asked for a sign of life: something that the client sent holds the gate.
-         * Or the device closed its channel and lives on. */
+        /* The device closed its channel and lives on. */
         log_warning("gate-hung", "session=%u", session->id);
         session_stop(session, SESSION_OUTCOME_CLIENT);
         break;
     case SESSION_ENDING:
         log_error("session-written-off", "session=%u device=%d gate=%d", session->id,
                   session->device.pidfd >= 0 ? session->device.pid : 0,
-                  session->gate.pidfd >= 0 ? session->gate.pid : 0);
+                  gate != NULL ? gate->gate.pid : 0);
         break;
     default:
         break;
     }
 }
 
+int64_t session_deadline(const struct session *session)
+{
+    /* As in door_handle(). */
+    bool doors_count = session->state < SESSION_ENDING && session->device_end[0] == '\0';
+    int64_t first = session->deadline;
+
+    for (size_t i = 0; doors_count && i < session->door_count; i++) {
+        int64_t deadline = session->doors[i].deadline;
+
+        if (deadline != 0 && (first == 0 || deadline < first)) {
+            first = deadline;
+        }
+    }
+    return first;
+}
+
 /* --- what the supervisor calls ------------------------------------------------------------- */
 
-void session_listen(struct session *session, int listener)
+size_t session_poll_fds(size_t doors)
 {
-    struct control_message message = { .type = CONTROL_LISTEN };
-    struct fd_list fds = { .count = 0 };
-
-    fd_list_add(&fds, listener);
-    if (control_send(&session->gate_channel, &message, &fds, MSG_DONTWAIT) < 0) {
-        FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "gate-died", "session=%u", session->id);
-        return;
-    }
-    session->state = SESSION_IDLE;
-}
-
-static void send_verdict(struct session *session, bool admit)
-{
-    struct control_message message = { .type = CONTROL_VERDICT, .body.verdict.admit = admit };
-
-    if (control_send(&session->gate_channel, &message, NULL, MSG_DONTWAIT) < 0) {
-        FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "gate-died", "session=%u", session->id);
-    }
-}
-
-void session_admit(struct session *session)
-{
-    const struct control_candidate *client = &session->candidate;
-
-    log_session_info("client-accepted", "session=%u uid=%u gid=%u pid=%u device=%d", session->id,
-                     client->uid, client->gid, client->pid, session->device.pid);
-    session->state = SESSION_SERVING;
-    send_verdict(session, true);
-}
-
-void session_refuse(struct session *session, const char *reason, struct log_limit *limit)
-{
-    const struct control_candidate *client = &session->candidate;
-
-    if (log_limit_take(limit, session->id)) {
-        log_warning("client-refused", "session=%u reason=%s uid=%u gid=%u pid=%u", session->id,
-                    reason, client->uid, client->gid, client->pid);
-    }
-    session->state = SESSION_REFUSING;
-    session->deadline = session_clock() + REFUSE_MS;
-    send_verdict(session, false);
-}
-
-void session_probe(struct session *session, int64_t deadline)
-{
-    if (control_send_plain(&session->gate_channel, CONTROL_PROBE, MSG_DONTWAIT) < 0) {
-        FAIL_SESSION(session, SESSION_OUTCOME_CRASH, "gate-died", "session=%u", session->id);
-        return;
-    }
-    session->deadline = deadline;
+    return POLL_DOORS + doors * DOOR_POLL_FDS;
 }
 
 void session_poll(struct session *session, struct pollfd *fds)
 {
     /* What a process writes beyond its limit stays in the pipe, which is small. */
     bool reads_log = session->log_open && !log_limit_reached(&session->log.limit);
-    const int wanted[SESSION_POLL_FDS] = {
+    const int wanted[POLL_DOORS] = {
         [POLL_DEVICE_CHANNEL] = session->device_channel.fd,
-        [POLL_GATE_CHANNEL] = session->gate_channel.pipe,
         [POLL_DEVICE] = session->device.pidfd,
-        [POLL_GATE] = session->gate.pidfd,
         [POLL_NOTIFY] = session->notify,
         [POLL_LOG] = reads_log ? session->device.log : -1,
     };
 
-    for (size_t i = 0; i < SESSION_POLL_FDS; i++) {
+    for (size_t i = 0; i < POLL_DOORS; i++) {
         fds[i] = (struct pollfd){ .fd = wanted[i], .events = POLLIN };
+    }
+    for (size_t i = 0; i < session->door_count; i++) {
+        door_poll(&session->doors[i], &fds[POLL_DOORS + i * DOOR_POLL_FDS]);
     }
 }
 
@@ -609,14 +550,14 @@ void session_handle(struct session *session, const struct jail_plan *plan, const
     if (fds[POLL_DEVICE_CHANNEL].revents && session->device_channel.fd >= 0) {
         on_device_channel(session, plan);
     }
-    if (fds[POLL_GATE_CHANNEL].revents && session->gate_channel.pipe >= 0) {
-        on_gate_channel(session, plan);
+    for (size_t i = 0; i < session->door_count; i++) {
+        door_hear(&session->doors[i], plan, &fds[POLL_DOORS + i * DOOR_POLL_FDS]);
     }
     if (fds[POLL_DEVICE].revents) {
         on_device_end(session, plan);
     }
-    if (fds[POLL_GATE].revents) {
-        on_gate_end(session, plan);
+    for (size_t i = 0; i < session->door_count; i++) {
+        door_handle(&session->doors[i], plan, &fds[POLL_DOORS + i * DOOR_POLL_FDS], now);
     }
     if (session->deadline != 0 && now >= session->deadline) {
         on_deadline(session);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One session as the supervisor sees it: a gate and a device process from their start to the
- * moment when both are gone. Knows nothing of other sessions.
+ * One session as the supervisor sees it: a device process, and a door with a gate for each of the
+ * broker's sockets, from their start to the moment when all are gone. Knows nothing of other
+ * sessions.
  */
 #pragma once
 
 #include "broker/device_log.h"
-#include "broker/gate.h"
+#include "broker/door.h"
 #include "broker/jail.h"
 #include "ipc/control.h"
 
@@ -15,13 +16,9 @@
 
 enum session_state {
     SESSION_STARTING, /* not sealed and verified yet */
-    SESSION_WAITING,  /* the gate is ready for the listening socket */
-    SESSION_IDLE,     /* accepts */
-    SESSION_JUDGING,  /* has accepted a client that nobody has judged yet */
-    SESSION_REFUSING, /* the gate closes a refused client */
-    SESSION_SERVING,
-    SESSION_ENDING, /* over: killed, not reaped yet */
-    SESSION_GONE,   /* both processes reaped, or written off */
+    SESSION_READY,    /* all gates are ready for their listening sockets, or beyond */
+    SESSION_ENDING,   /* over: killed, not reaped yet */
+    SESSION_GONE,     /* all processes reaped, or written off */
 };
 
 /* Why it ended. */
@@ -38,47 +35,78 @@ struct session {
     enum session_state state;
     enum session_outcome outcome;
     struct jail_process device;
-    struct gate_process gate;
-    struct control_channel device_channel; /* until it is handed to the gate */
-    struct control_channel gate_channel;
-    struct control_candidate candidate; /* while JUDGING */
-    char device_end[64];                /* how the device process ended; "" before */
+    struct control_channel device_channel; /* the first one; until it is handed to its gate */
+    char device_end[64];                   /* how the device process ended; "" before */
     struct device_log log;
-    struct log_limit reports; /* lines that the gate may cause */
+    struct log_limit reports; /* lines that the gates may cause */
     int notify;               /* listener of the device's final filter */
     int64_t deadline;         /* CLOCK_MONOTONIC in ms; 0: none */
-    bool asked; /* while JUDGING: the other session, whether its client is still there */
-    bool ended; /* the gate has said so, or is dead */
     bool log_open;
+    size_t door_count;
+    struct door doors[];
 };
 
-#define SESSION_POLL_FDS 6
+/* The session cannot go on, and it is the device's fault or the jail's. */
+#define FAIL_SESSION(session, outcome, event, ...)                                                 \
+    do {                                                                                           \
+        if ((session)->state < SESSION_ENDING) {                                                   \
+            log_error(event, __VA_ARGS__);                                                         \
+        }                                                                                          \
+        session_stop(session, outcome);                                                            \
+    } while (0)
 
-/* Spawns both processes. NULL if that failed, which is logged. */
+/* Spawns all processes. NULL if that failed, which is logged. */
 struct session *session_start(unsigned id, const struct jail_plan *plan,
                               const struct filter *gate_filter);
 
 /* Only of a session that is GONE. */
 struct session *session_free(struct session *session);
 
-/* Fills @fds (SESSION_POLL_FDS of them) with what to wait for. */
+/* How many descriptors a session with @doors waits for, at most. */
+size_t session_poll_fds(size_t doors);
+
+/* Fills @fds (as many) with what to wait for. */
 void session_poll(struct session *session, struct pollfd *fds);
 
 /* Handles what poll found, and the passing of time. */
 void session_handle(struct session *session, const struct jail_plan *plan, const struct pollfd *fds,
                     int64_t now);
 
-/* Lets the gate accept. */
-void session_listen(struct session *session, int listener);
+/* The time of the next thing to do without being told; 0: none. */
+int64_t session_deadline(const struct session *session);
 
-/* Answers a session that is JUDGING. */
-void session_admit(struct session *session);
-void session_refuse(struct session *session, const char *reason, struct log_limit *limit);
+/* Whether a client is served. */
+bool session_serves(const struct session *session);
 
-/* Asks a SERVING session whether its client is still there; it has until @deadline. */
+/* Whether a client has been admitted: another session has to take the next one's place. */
+bool session_is_used(const struct session *session);
+
+/* Asks for all clients that are served whether they are still there, until @deadline. */
 void session_probe(struct session *session, int64_t deadline);
+
+/* True while that is not answered. */
+bool session_is_probed(const struct session *session);
 
 /* Ends it now. Logs nothing: the caller knows why. */
 void session_stop(struct session *session, enum session_outcome outcome);
 
 int64_t session_clock(void);
+
+/* --- for its doors --- */
+
+/* A gate is ready. */
+void session_door_waits(struct session *session);
+
+/* A client has gone: if it was the last one, so is the session. */
+void session_settle(struct session *session);
+
+/* The gate of @door found the device's channel closed. */
+void session_device_gone(struct session *session, const struct door *door);
+
+void session_kill_process(int pidfd);
+
+/*
+ * Collects the process behind @pidfd if it has ended, and closes that: @how says it in words, @info
+ * (may be NULL) as waitid() does.
+ */
+bool session_reap(int *pidfd, char *how, size_t size, siginfo_t *info);

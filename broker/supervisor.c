@@ -43,7 +43,8 @@ struct supervisor {
     const struct options *options;
     const struct jail_plan *plan;
     const struct filter *gate_filter;
-    struct listener listener;
+    struct listener listeners[CONTROL_MAX_CHANNELS]; /* plan->sockets of them are used */
+    struct pollfd *fds;                              /* room for all; owned */
     struct own_file pid_file;
     int signals;
     bool ids_are_exact; /* we live in the first user namespace */
@@ -94,25 +95,21 @@ static int keep_capabilities(const struct jail_plan *plan, bool binding)
 
 /* --- sessions ------------------------------------------------------------------------------ */
 
-static struct session *find(struct supervisor *s, enum session_state first, enum session_state last)
+/* The first session that is neither ending nor gone, and is wanted. */
+static struct session *find(struct supervisor *s, bool (*wanted)(const struct session *session))
 {
     for (size_t i = 0; i < MAX_SESSIONS; i++) {
-        if (s->sessions[i] != NULL && s->sessions[i]->state >= first &&
-            s->sessions[i]->state <= last) {
+        if (s->sessions[i] != NULL && s->sessions[i]->state < SESSION_ENDING &&
+            wanted(s->sessions[i])) {
             return s->sessions[i];
         }
     }
     return NULL;
 }
 
-static struct session *serving(struct supervisor *s)
+static bool is_reserve(const struct session *session)
 {
-    return find(s, SESSION_SERVING, SESSION_SERVING);
-}
-
-static struct session *reserve(struct supervisor *s)
-{
-    return find(s, SESSION_STARTING, SESSION_REFUSING);
+    return !session_is_used(session);
 }
 
 static void start_reserve(struct supervisor *s)
@@ -148,18 +145,42 @@ static int write_pid_file(struct supervisor *s)
     return 0;
 }
 
-static int open_socket(struct supervisor *s)
+static int open_socket(struct supervisor *s, size_t i)
 {
     const struct options *o = s->options;
+    struct listener *listener = &s->listeners[i];
+    int fd = o->sockets[i].fd;
     char error[512];
-    int result = o->sock != NULL ? listener_bind(&s->listener, o->sock, o->sock_mode, o->sock_group,
-                                                 error, sizeof(error))
-                                 : listener_inherit(&s->listener, o->fd, error, sizeof(error));
+    int result = fd < 0 ? listener_bind(listener, o->sockets[i].path, o->sock_mode, o->sock_group,
+                                        error, sizeof(error))
+                        : listener_inherit(listener, fd, error, sizeof(error));
 
     if (result < 0) {
         log_stop("%s", error);
     }
     return result;
+}
+
+static int open_sockets(struct supervisor *s)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < s->plan->sockets; i++) {
+        result = open_socket(s, i);
+    }
+    return result;
+}
+
+static void log_ready(const struct supervisor *s)
+{
+    char sockets[LOG_LINE_MAX];
+    size_t used = 0;
+
+    for (size_t i = 0; i < s->plan->sockets && used < sizeof(sockets); i++) {
+        used += (size_t)snprintf(sockets + used, sizeof(sockets) - used, "socket=\"%s\" ",
+                                 s->options->sockets[i].path);
+    }
+    log_info("ready", "%spolicy=\"%s\"", sockets, s->plan->policy->file);
 }
 
 /* The first session is sealed and verified: now clients may come. */
@@ -169,7 +190,7 @@ static void become_ready(struct supervisor *s)
         finish(s, EXIT_STATUS_OK);
         return;
     }
-    if (open_socket(s) < 0 || write_pid_file(s) < 0) {
+    if (open_sockets(s) < 0 || write_pid_file(s) < 0) {
         finish(s, EXIT_STATUS_FAILURE);
         return;
     }
@@ -179,17 +200,42 @@ static void become_ready(struct supervisor *s)
         return;
     }
     s->ready = true;
-    log_info("ready", "socket=\"%s\" policy=\"%s\"",
-             s->options->sock != NULL ? s->options->sock : "inherited", s->plan->policy->file);
+    log_ready(s);
 }
 
-static void on_waiting(struct supervisor *s, struct session *session)
+/*
+ * Whether a session's door is the one for its socket: of the session that has clients, while that
+ * has still had none there; else of the reserve, if only to say that nobody is let in.
+ */
+static bool door_is_due(const struct supervisor *s, const struct session *session, size_t door)
+{
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        const struct session *other = s->sessions[i];
+
+        if (other != NULL && other != session && other->state == SESSION_READY &&
+            session_is_used(other) && other->doors[door].state < DOOR_SERVING) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void open_doors(struct supervisor *s, struct session *session)
+{
+    for (size_t i = 0; i < session->door_count && session->state == SESSION_READY; i++) {
+        if (session->doors[i].state == DOOR_WAITING && door_is_due(s, session, i)) {
+            door_listen(&session->doors[i], s->listeners[i].fd);
+        }
+    }
+}
+
+static void on_ready(struct supervisor *s, struct session *session)
 {
     if (!s->ready) {
         become_ready(s);
     }
     if (!s->finished) {
-        session_listen(session, s->listener.fd);
+        open_doors(s, session);
     }
 }
 
@@ -217,24 +263,33 @@ static bool may_connect(const struct supervisor *s, const struct control_candida
            (gid_known && in_list(policy->client_gids, policy->client_gid_count, client->gid));
 }
 
-/* A client has connected to the reserve. */
-static void judge(struct supervisor *s, struct session *session, int64_t now)
+/* A client has connected. One session at a time has clients, each of its doors one. */
+static void judge(struct supervisor *s, struct door *door, int64_t now)
 {
-    struct session *other = serving(s);
+    struct session *other = find(s, session_serves);
 
-    if (!may_connect(s, &session->candidate)) {
-        session_refuse(session, "credentials", &s->refusals);
-    } else if (other == NULL) {
-        session_admit(session);
-    } else if (other->gate_channel.state == CONTROL_STATE_BUSY && other->deadline == 0) {
-        if (session->asked) {
-            session_refuse(session, "busy", &s->refusals);
+    if (!may_connect(s, &door->candidate)) {
+        door_refuse(door, "credentials", &s->refusals);
+    } else if (other == NULL || other == door->session) {
+        door_admit(door);
+    } else if (other->deadline == 0 && !session_is_probed(other)) {
+        if (door->asked) {
+            door_refuse(door, "busy", &s->refusals);
         } else {
-            session->asked = true;
+            door->asked = true;
             session_probe(other, now + PROBE_MS);
         }
     }
     /* Else the answer to the probe, or the end of the other session, decides. */
+}
+
+static void judge_all(struct supervisor *s, struct session *session, int64_t now)
+{
+    for (size_t i = 0; i < session->door_count && session->state == SESSION_READY; i++) {
+        if (session->doors[i].state == DOOR_JUDGING) {
+            judge(s, &session->doors[i], now);
+        }
+    }
 }
 
 /* --- failures ------------------------------------------------------------------------------ */
@@ -306,12 +361,14 @@ static int time_left(const struct supervisor *s, int64_t now, int64_t end)
     for (size_t i = 0; i < MAX_SESSIONS; i++) {
         const struct session *session = s->sessions[i];
         int64_t wanted = -1;
+        int64_t deadline;
 
         if (session == NULL) {
             continue;
         }
-        if (session->deadline != 0) {
-            wanted = session->deadline > now ? session->deadline - now : 0;
+        deadline = session_deadline(session);
+        if (deadline != 0) {
+            wanted = deadline > now ? deadline - now : 0;
         } else if (session->log_open && session->log.limit.credit == 0) {
             wanted = 1000;
         }
@@ -324,21 +381,22 @@ static int time_left(const struct supervisor *s, int64_t now, int64_t end)
 
 static void wait_and_handle(struct supervisor *s, int64_t end)
 {
-    struct pollfd fds[1 + MAX_SESSIONS * SESSION_POLL_FDS];
+    const size_t each = session_poll_fds(s->plan->sockets);
+    struct pollfd *fds = s->fds;
     int64_t now = session_clock();
 
     fds[0] = (struct pollfd){ .fd = s->signals, .events = POLLIN };
     for (size_t i = 0; i < MAX_SESSIONS; i++) {
-        struct pollfd *own = &fds[1 + i * SESSION_POLL_FDS];
+        struct pollfd *own = &fds[1 + i * each];
 
-        for (size_t j = 0; j < SESSION_POLL_FDS; j++) {
+        for (size_t j = 0; j < each; j++) {
             own[j] = (struct pollfd){ .fd = -1 };
         }
         if (s->sessions[i] != NULL) {
             session_poll(s->sessions[i], own);
         }
     }
-    if (poll(fds, sizeof(fds) / sizeof(fds[0]), time_left(s, now, end)) < 0 && errno != EINTR) {
+    if (poll(fds, 1 + MAX_SESSIONS * each, time_left(s, now, end)) < 0 && errno != EINTR) {
         log_stop("poll: %s", strerror(errno));
         finish(s, EXIT_STATUS_FAILURE);
         return;
@@ -349,7 +407,7 @@ static void wait_and_handle(struct supervisor *s, int64_t end)
     now = session_clock();
     for (size_t i = 0; i < MAX_SESSIONS; i++) {
         if (s->sessions[i] != NULL) {
-            session_handle(s->sessions[i], s->plan, &fds[1 + i * SESSION_POLL_FDS], now);
+            session_handle(s->sessions[i], s->plan, &fds[1 + i * each], now);
         }
     }
 }
@@ -367,18 +425,17 @@ static void collect_gone(struct supervisor *s, int64_t now)
 static void decide(struct supervisor *s)
 {
     int64_t now = session_clock();
-    struct session *session;
 
     collect_gone(s, now);
-    session = find(s, SESSION_WAITING, SESSION_WAITING);
-    if (session != NULL && !s->finished) {
-        on_waiting(s, session);
+    for (size_t i = 0; i < MAX_SESSIONS; i++) {
+        struct session *session = s->sessions[i];
+
+        if (session != NULL && session->state == SESSION_READY && !s->finished) {
+            on_ready(s, session);
+            judge_all(s, session, now);
+        }
     }
-    session = find(s, SESSION_JUDGING, SESSION_JUDGING);
-    if (session != NULL && !s->finished) {
-        judge(s, session, now);
-    }
-    if (reserve(s) == NULL && !s->finished && (s->ready || s->next_id == 1)) {
+    if (find(s, is_reserve) == NULL && !s->finished && (s->ready || s->next_id == 1)) {
         start_reserve(s);
     }
 }
@@ -454,7 +511,6 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
         .options = options,
         .plan = plan,
         .gate_filter = gate_filter,
-        .listener = LISTENER_NONE,
         .pid_file = { .directory = -1 },
         .signals = catch_signals(),
         .ids_are_exact = in_first_user_namespace(),
@@ -463,6 +519,14 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
 
     raise_descriptor_limit();
     log_limit_init(&s.refusals);
+    for (size_t i = 0; i < plan->sockets; i++) {
+        s.listeners[i] = LISTENER_NONE;
+    }
+    s.fds = calloc(1 + MAX_SESSIONS * session_poll_fds(plan->sockets), sizeof(*s.fds));
+    if (s.fds == NULL) {
+        log_stop("out of memory");
+        return EXIT_STATUS_FAILURE;
+    }
     if (s.signals < 0 || keep_capabilities(plan, true) < 0) {
         log_stop("signals and capabilities: %s", strerror(errno));
         return EXIT_STATUS_FAILURE;
@@ -476,6 +540,9 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
     stop_all(&s);
     own_file_remove(&s.pid_file);
     fd_close(&s.signals);
-    listener_remove(&s.listener);
+    for (size_t i = 0; i < plan->sockets; i++) {
+        listener_remove(&s.listeners[i]);
+    }
+    free(s.fds);
     return s.status;
 }

@@ -259,7 +259,8 @@ static bool is_harmless(const struct stat *st, const char *link)
 
 static bool is_expected(const struct context *c, int fd, const struct stat *st, const char *link)
 {
-    size_t resource = (size_t)(fd - JAIL_FIRST_RESOURCE_FD);
+    size_t first_resource = jail_first_resource_fd(c->plan);
+    size_t resource = (size_t)fd - first_resource;
 
     if (fd == 0) {
         return is_null(st);
@@ -267,7 +268,7 @@ static bool is_expected(const struct context *c, int fd, const struct stat *st, 
     if (fd == 1 || fd == 2) {
         return same_file(st, c->process->log);
     }
-    if (fd == CONTROL_FD) {
+    if ((size_t)fd < first_resource) {
         return S_ISSOCK(st->st_mode);
     }
     if (resource < c->plan->policy->resource_count) {

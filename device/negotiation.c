@@ -352,7 +352,7 @@ static int receive_error(const struct frame *frame, int err)
     case -ENOTCONN:
         return frame_started(frame) ? -ECONNRESET : -ENOMSG;
     case -ESHUTDOWN:
-        return -ENOTCONN;
+        return -ETIMEDOUT; /* the gate keeps this limit: it ended the session with the client */
     case -EBADMSG:
     case -EPROTO: /* out-of-band data: the client's fault, which EPROTO is not */
         return -EINVAL;

@@ -142,7 +142,8 @@ int vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
  *   ENOMSG      the client closed the connection before it said anything
  *   ECONNRESET  the same, in the middle
  *   EFAULT      the client attached descriptors to its first message
- *   ETIMEDOUT   the client did not complete the exchange within 10 seconds
+ *   ETIMEDOUT   the client did not complete the exchange within 10 seconds (under vfu-broker: the
+ *               policy's client.handshake_seconds)
  *   ENOTCONN    under vfu-broker: the broker is gone
  *   ESHUTDOWN   under vfu-broker: this session is over, the process should end
  *   E2BIG       under vfu-broker: more interrupts than the policy's irqs.max_vectors, or too many

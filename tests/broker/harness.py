@@ -36,6 +36,7 @@ STAGED = [
     "samples/gpio-pci-idio-16",
     "samples/hello",
     "tests/broker/broker-test-device",
+    "tests/broker/broker-test-contexts",
 ]
 
 # What the sanitizers' run-time library does beyond the base: it allocates in its own way, asks where

@@ -65,14 +65,10 @@ class Usage(harness.BrokerTest):
     def test_neither_sock_nor_fd(self):
         self.assert_usage_error("--sock", "--policy", self.policy())
 
-    def test_both_sock_and_fd(self):
+    def test_more_than_64_sockets(self):
+        sockets = [arg for n in range(65) for arg in ("--sock", f"{self.socket}-{n}")]
         self.assert_usage_error(
-            "--fd", "--policy", self.policy(), "--sock", self.socket, "--fd", "9"
-        )
-
-    def test_two_sockets(self):
-        self.assert_usage_error(
-            "one socket", "--policy", self.policy(), "--sock", self.socket, "--sock", "other"
+            f"{self.socket}-64", "--policy", self.policy(), *sockets
         )
 
     def test_bad_values(self):

@@ -7,6 +7,7 @@
  */
 #include "broker/filter.h"
 #include "broker/filter_rules.h"
+#include "ipc/control.h"
 #include "tests/unit/filter_machine.h"
 
 #include <linux/audit.h>
@@ -84,8 +85,8 @@ static void print_rule(const struct filter *filter, const struct architecture *a
     uint64_t args[6];
 
     memcpy(args, ones, sizeof(args));
-    if (rule->match == FILTER_MATCH_CLOSABLE) {
-        for (args[0] = 3; args[0] <= 4; args[0]++) {
+    if (rule->match != FILTER_MATCH_ARGS) {
+        for (args[0] = CONTROL_FD - 1; args[0] <= CONTROL_FD + 1; args[0]++) {
             print_call(filter, architecture, rule->syscall, nr, args);
         }
         return;
@@ -137,7 +138,8 @@ int main(void)
     struct filter start, final, gate;
     const char *unknown;
 
-    if (filter_compile_start(&start) < 0 || filter_compile_final(&final, &policy, &unknown) < 0 ||
+    if (filter_compile_start(&start) < 0 ||
+        filter_compile_final(&final, &policy, 1, &unknown) < 0 ||
         filter_compile_gate(&gate, &policy) < 0) {
         fprintf(stderr, "the filters cannot be compiled\n");
         return EXIT_FAILURE;

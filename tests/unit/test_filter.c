@@ -6,6 +6,7 @@
 #include "broker/filter.h"
 
 #include "broker/filter_rules.h"
+#include "ipc/control.h"
 #include "tests/unit/filter_machine.h"
 
 #include <errno.h>
@@ -36,9 +37,10 @@ struct subject {
     const struct filter_rule *rules;
     size_t rule_count;
     uint32_t denied;
+    unsigned channels; /* control channels of the process */
 };
 
-static struct subject final = { .denied = SECCOMP_RET_USER_NOTIF };
+static struct subject final = { .denied = SECCOMP_RET_USER_NOTIF, .channels = 1 };
 static struct subject gate = { .denied = SECCOMP_RET_KILL_PROCESS };
 static struct subject start = { .denied = SECCOMP_RET_TRACE };
 
@@ -51,7 +53,7 @@ static int compile_all(void **state)
     final.rule_count = filter_final_rule_count;
     gate.rules = filter_gate_rules;
     gate.rule_count = filter_gate_rule_count;
-    return filter_compile_final(&final.filter, &policy, &unknown) == 0 &&
+    return filter_compile_final(&final.filter, &policy, 1, &unknown) == 0 &&
                    filter_compile_gate(&gate.filter, &policy) == 0 &&
                    filter_compile_start(&start.filter) == 0
                ? 0
@@ -138,10 +140,15 @@ static bool argument_holds(const struct scmp_arg_cmp *wanted, const uint64_t arg
     }
 }
 
-static bool rule_holds(const struct filter_rule *rule, const uint64_t args[6])
+static bool rule_holds(const struct subject *subject, const struct filter_rule *rule,
+                       const uint64_t args[6])
 {
     if (rule->match == FILTER_MATCH_CLOSABLE) {
-        return (args[0] & ((1u << (FILTER_LAST_CLOSABLE_BIT + 1)) - 1)) > 3;
+        return (args[0] & ((1u << (FILTER_LAST_DESCRIPTOR_BIT + 1)) - 1)) >=
+               CONTROL_FD + subject->channels;
+    }
+    if (rule->match == FILTER_MATCH_CHANNEL) {
+        return args[0] >= CONTROL_FD && args[0] < CONTROL_FD + subject->channels;
     }
     for (unsigned i = 0; i < rule->arg_count; i++) {
         if (!argument_holds(&rule->args[i], args)) {
@@ -154,7 +161,8 @@ static bool rule_holds(const struct filter_rule *rule, const uint64_t args[6])
 static uint32_t wanted_answer(const struct subject *subject, int nr, const uint64_t args[6])
 {
     for (size_t i = 0; i < subject->rule_count; i++) {
-        if (number_of(subject->rules[i].syscall) == nr && rule_holds(&subject->rules[i], args)) {
+        if (number_of(subject->rules[i].syscall) == nr &&
+            rule_holds(subject, &subject->rules[i], args)) {
             return SECCOMP_RET_ALLOW;
         }
     }
@@ -162,11 +170,14 @@ static uint32_t wanted_answer(const struct subject *subject, int nr, const uint6
 }
 
 /* Arguments of which @rule approves. */
-static void approved(const struct filter_rule *rule, uint64_t args[6])
+static void approved(const struct subject *subject, const struct filter_rule *rule,
+                     uint64_t args[6])
 {
     memset(args, 0, 6 * sizeof(*args));
     if (rule->match == FILTER_MATCH_CLOSABLE) {
-        args[0] = 4;
+        args[0] = CONTROL_FD + subject->channels;
+    } else if (rule->match == FILTER_MATCH_CHANNEL) {
+        args[0] = CONTROL_FD;
     }
     for (unsigned i = 0; i < rule->arg_count; i++) {
         const struct scmp_arg_cmp *wanted = &rule->args[i];
@@ -192,7 +203,7 @@ static void check_exact_arguments(const struct subject *subject)
     for (size_t i = 0; i < subject->rule_count; i++) {
         uint64_t args[6];
 
-        approved(&subject->rules[i], args);
+        approved(subject, &subject->rules[i], args);
         expect(&subject->filter, number(subject->rules[i].syscall), args, SECCOMP_RET_ALLOW);
     }
 }
@@ -208,7 +219,7 @@ static unsigned turn_bits(const struct subject *subject, const struct filter_rul
         uint64_t args[6];
         uint32_t wanted;
 
-        approved(rule, args);
+        approved(subject, rule, args);
         args[looked_at->arg] ^= 1ull << bit;
         wanted = wanted_answer(subject, nr, args);
         expect(&subject->filter, nr, args, wanted);
@@ -548,6 +559,43 @@ static void test_final_has_no_call_that_escapes_are_made_of(void **state)
     }
 }
 
+/* --- several control channels --------------------------------------------------------------- */
+
+static void check_descriptor(const struct subject *subject, uint64_t fd)
+{
+    static const char *const calls[] = { "recvmsg", "sendmsg", "close" };
+    const uint64_t args[6] = { fd };
+
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+        expect(&subject->filter, number(calls[i]), args,
+               wanted_answer(subject, number(calls[i]), args));
+    }
+}
+
+/* Each number of channels, each descriptor near them, with and without the high half. */
+static void test_final_knows_the_channels_from_other_descriptors(void **state)
+{
+    static const uint64_t far[] = { 255, 256, 1023, 4096, 65535, 1 << 19, UINT32_MAX, INT32_MIN };
+    struct policy policy = { .file = NULL };
+    const char *unknown;
+
+    for (unsigned channels = 1; channels <= CONTROL_MAX_CHANNELS; channels++) {
+        struct subject subject = final;
+
+        subject.channels = channels;
+        assert_int_equal(filter_compile_final(&subject.filter, &policy, channels, &unknown), 0);
+        assert_true(subject.filter.count * sizeof(struct sock_filter) <= CONTROL_TAIL_MAX);
+        for (uint64_t fd = 0; fd < 140; fd++) {
+            check_descriptor(&subject, fd);
+            check_descriptor(&subject, HIGH | fd);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(far); i++) {
+            check_descriptor(&subject, far[i]);
+        }
+        filter_free(&subject.filter);
+    }
+}
+
 /* --- jail.syscalls -------------------------------------------------------------------------- */
 
 static int compile_with(struct filter *filter, const char *const *calls, const char **unknown)
@@ -555,7 +603,7 @@ static int compile_with(struct filter *filter, const char *const *calls, const c
     struct policy policy = { .jail_syscalls = (char **)(uintptr_t)calls };
 
     *filter = (struct filter){ .code = NULL };
-    return filter_compile_final(filter, &policy, unknown);
+    return filter_compile_final(filter, &policy, 1, unknown);
 }
 
 static bool is_listed(const char *const *calls, int nr)
@@ -780,6 +828,7 @@ int main(void)
         cmocka_unit_test(test_gate_names_these_calls_alone),
         cmocka_unit_test(test_final_allows_at_most_20_calls),
         cmocka_unit_test(test_final_has_no_call_that_escapes_are_made_of),
+        cmocka_unit_test(test_final_knows_the_channels_from_other_descriptors),
         cmocka_unit_test(test_policy_calls_are_added_and_nothing_else),
         cmocka_unit_test(test_policy_call_with_rules_loses_its_conditions),
         cmocka_unit_test(test_policy_empty_list_adds_nothing),
