@@ -10,6 +10,7 @@
 #include "tests/unit/ipc_helper.h"
 
 #include <errno.h>
+#include <linux/vfio.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -682,6 +683,102 @@ static void test_bad_region_answers_are_eproto(void **state)
     close(fd);
 }
 
+/* --- migration and dirty pages --- */
+
+static void test_bad_feature_replies_are_eproto(void **state)
+{
+    struct {
+        struct vfio_user_device_feature head;
+        struct vfio_user_device_feature_mig_state state;
+    } reply = {
+        .head = { .argsz = 16,
+                  .flags = VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE | VFIO_DEVICE_FEATURE_GET },
+        .state = { VFIO_USER_DEVICE_STATE_STOP, 0 },
+    };
+    struct session session;
+    uint32_t now = 77;
+
+    session_open(&session);
+    say(&session, 1, VFIO_USER_DEVICE_FEATURE, REPLY, 0, &reply, 15, -1, 0);
+    assert_int_equal(client_migration_get_state(session.client, &now), -EPROTO);
+    reply.head.argsz = 17;
+    say(&session, 2, VFIO_USER_DEVICE_FEATURE, REPLY, 0, &reply, 16, -1, 0);
+    assert_int_equal(client_migration_get_state(session.client, &now), -EPROTO);
+    assert_int_equal(now, 77);
+    reply.head.argsz = 16;
+    say(&session, 3, VFIO_USER_DEVICE_FEATURE, REPLY, 0, &reply, 16, -1, 0);
+    assert_int_equal(client_migration_get_state(session.client, &now), 0);
+    assert_int_equal(now, VFIO_USER_DEVICE_STATE_STOP);
+    /* The answer to SET is the request. */
+    say(&session, 4, VFIO_USER_DEVICE_FEATURE, REPLY, 0, &reply, 16, -1, 0);
+    assert_int_equal(client_migration_set_state(session.client, VFIO_USER_DEVICE_STATE_STOP),
+                     -EPROTO);
+    session_close(&session);
+}
+
+static void test_bad_data_replies_are_eproto(void **state)
+{
+    const uint32_t sizes[][2] = { { 9, 16 }, { 5, 12 }, { UINT32_MAX, 16 }, { 0, 7 } };
+    uint32_t payload[4] = { 16 };
+    struct session session;
+    uint8_t data[8];
+    uint32_t n;
+
+    session_open(&session);
+    for (uint16_t i = 0; i < 4; i++) {
+        payload[1] = sizes[i][0];
+        say(&session, (uint16_t)(1 + i), VFIO_USER_MIG_DATA_READ, REPLY, 0, payload, sizes[i][1],
+            -1, 0);
+        assert_int_equal(client_migration_read(session.client, data, 8, &n), -EPROTO);
+    }
+    /* Longer than the number in it is fine. */
+    payload[1] = 2;
+    say(&session, 5, VFIO_USER_MIG_DATA_READ, REPLY, 0, payload, 16, -1, 0);
+    assert_int_equal(client_migration_read(session.client, data, 8, &n), 0);
+    assert_int_equal(n, 2);
+    session_close(&session);
+}
+
+static void test_bad_bitmaps_are_eproto(void **state)
+{
+    struct {
+        struct vfio_user_device_feature head;
+        struct vfio_user_device_feature_dma_logging_report report;
+    } reply = {
+        .head = { .argsz = 40,
+                  .flags = VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT | VFIO_DEVICE_FEATURE_GET },
+        .report = { .length = 4096, .page_size = 4096 },
+    };
+    const struct vfio_user_dma_unmap unmap = {
+        .argsz = 48,
+        .flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+        .size = 4096,
+    };
+    uint64_t answer[6] = { 0 };
+    struct session session;
+    uint64_t bitmap = 0;
+
+    session_open(&session);
+    memcpy(answer, &reply, sizeof(reply));
+    answer[4] = 1;
+    say(&session, 1, VFIO_USER_DEVICE_FEATURE, REPLY, 0, answer, 32, -1, 0);
+    assert_int_equal(client_dirty_report(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
+    say(&session, 2, VFIO_USER_DEVICE_FEATURE, REPLY, 0, answer, 40, -1, 0);
+    assert_int_equal(client_dirty_report(session.client, 4096, 4096, 4096, &bitmap), -EPROTO);
+    assert_int_equal(bitmap, 0);
+    say(&session, 3, VFIO_USER_DEVICE_FEATURE, REPLY, 0, answer, 40, -1, 0);
+    assert_int_equal(client_dirty_report(session.client, 0, 4096, 4096, &bitmap), 0);
+    assert_int_equal(bitmap, 1);
+    memcpy(answer, &unmap, sizeof(unmap));
+    answer[3] = 4096;
+    answer[4] = 16; /* not what was asked for */
+    say(&session, 4, VFIO_USER_DMA_UNMAP, REPLY, 0, answer, 48, -1, 0);
+    assert_int_equal(client_dma_unmap_dirty(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
+    say(&session, 5, VFIO_USER_DMA_UNMAP, REPLY, 0, answer, 24, -1, 0);
+    assert_int_equal(client_dma_unmap_dirty(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
+    session_close(&session);
+}
+
 /* --- access --- */
 
 static void test_bad_read_replies_are_eproto(void **state)
@@ -866,6 +963,9 @@ int main(void)
         LEAK_TEST(test_region_without_areas_is_mapped_as_a_whole),
         LEAK_TEST(test_bad_region_answers_are_eproto),
         LEAK_TEST(test_bad_read_replies_are_eproto),
+        LEAK_TEST(test_bad_feature_replies_are_eproto),
+        LEAK_TEST(test_bad_data_replies_are_eproto),
+        LEAK_TEST(test_bad_bitmaps_are_eproto),
         LEAK_TEST(test_posted_write_wants_no_reply),
         LEAK_TEST(test_several_writes_that_the_server_does_not_offer_are_refused_here),
         LEAK_TEST(test_several_writes_with_a_bad_answer_are_eproto),

@@ -566,6 +566,7 @@ static void test_lost_client_removes_all(void **state)
     assert_int_equal(program.order[0], 0x1000);
 }
 
+/* api.md 2.7. */
 static void test_without_dma_commands_succeed_and_do_nothing(void **state)
 {
     struct device *device = *state;

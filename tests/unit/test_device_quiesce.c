@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -35,9 +36,20 @@ static void note(char what)
     program.order[length] = what;
 }
 
+/* api.md 3.5: guest memory can be used in the callback. */
+static void use_memory(vfu_ctx_t *ctx)
+{
+    uint64_t entry[5];
+
+    if (vfu_addr_to_sgl(ctx, (vfu_dma_addr_t)0x10000, 8, (dma_sg_t *)entry, 1, PROT_WRITE) == 1) {
+        vfu_sgl_put(ctx, (dma_sg_t *)entry, NULL, 1);
+    }
+}
+
 static int quiet(vfu_ctx_t *ctx)
 {
     program.asked++;
+    use_memory(ctx);
     note('q');
     if (program.answer >= 0) {
         return program.answer;
@@ -359,6 +371,40 @@ static void test_parked_request_without_reply(void **state)
     assert_false(device_receive(device, &device_answer));
 }
 
+/* api.md 3.2: the device resets itself; what the client has set up stays. */
+static void test_reset_keeps_what_the_client_has_set_up(void **state)
+{
+    struct device *device = *state;
+    const struct vfio_irq_set irqs = {
+        .argsz = 20,
+        .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+        .index = VFU_DEV_ERR_IRQ,
+        .count = 1,
+    };
+    const struct irq_table *table = &device->ctx->session.irqs.tables[VFU_DEV_ERR_IRQ];
+    int event = eventfd(0, EFD_CLOEXEC);
+    uint8_t line = 0x5a;
+    uint64_t entry[5];
+
+    assert_int_equal(
+        device_request(device, VFIO_USER_DMA_MAP, &some_map, sizeof(some_map), NULL, 0), 0);
+    assert_int_equal(device_request(device, VFIO_USER_DEVICE_SET_IRQS, &irqs, 20, &event, 1), 0);
+    assert_int_equal(device_config_write(device, PCI_INTERRUPT_LINE, &line, 1), 0);
+    send_reset(device);
+    assert_int_equal(run(device), 1);
+    expect_reply(device, 0);
+    assert_int_equal(program.resets, 1);
+    assert_int_equal(program.removed, 0);
+    assert_int_equal(
+        vfu_addr_to_sgl(device->ctx, (vfu_dma_addr_t)0x10000, 8, (dma_sg_t *)entry, 1, PROT_WRITE),
+        1);
+    assert_true(eventfd_slot_get(&table->eventfds[0]) >= 0);
+    line = 0;
+    assert_int_equal(device_config_read(device, PCI_INTERRUPT_LINE, &line, 1), 0);
+    assert_int_equal(line, 0x5a);
+    close(event);
+}
+
 /* A function level reset is one of the requests. */
 static void test_parked_config_write(void **state)
 {
@@ -617,6 +663,7 @@ int main(void)
         TEST(test_parked_request_is_executed_later),
         TEST(test_parked_request_fails_with_a_reply),
         TEST(test_parked_request_without_reply),
+        TEST(test_reset_keeps_what_the_client_has_set_up),
         TEST(test_parked_config_write),
         TEST(test_device_works_while_a_request_is_parked),
         TEST(test_quiesced_in_a_callback_is_einval),

@@ -39,8 +39,16 @@ static dma_sg_t *sg(size_t index)
     return (dma_sg_t *)&sgl.entries[index];
 }
 
+/* api.md 3.3: what is added can be looked up already. */
 static void on_added(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
+    uint64_t entry[5];
+
+    assert_int_equal(vfu_addr_to_sgl(ctx, info->iova.iov_base, info->iova.iov_len,
+                                     (dma_sg_t *)entry, 1, PROT_READ),
+                     1);
+    assert_int_equal(entry[0], (uintptr_t)info->iova.iov_base);
+    assert_int_equal(entry[2], info->iova.iov_len);
 }
 
 static void (*while_removing)(vfu_ctx_t *ctx, vfu_dma_info_t *info);
