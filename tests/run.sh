@@ -3,7 +3,7 @@
 #
 # run.sh: installs what is missing, builds, and runs every test: in a plain build all suites; under
 # AddressSanitizer and UBSan unit, protocol and fuzz tests again; under ThreadSanitizer those with
-# threads; the fuzzers for some seconds. The last line counts them. Arguments are names of suites to
+# threads; under valgrind standalone servers; the fuzzers for some seconds. The last line counts them. Arguments are names of suites to
 # run alone: tests/run.sh unit protocol.
 set -euo pipefail
 
@@ -19,7 +19,7 @@ skipped=0
 
 tests/install.sh gcc g++ libc6-dev linux-libc-dev meson ninja-build pkg-config \
     libseccomp-dev libcap-ng-dev libjson-c-dev libcmocka-dev \
-    clang-14 libclang-rt-14-dev python3 strace util-linux procps man-db
+    clang-14 libclang-rt-14-dev python3 strace util-linux procps man-db valgrind
 
 # configure DIRECTORY OPTION...
 configure() {
@@ -29,16 +29,21 @@ configure() {
     ninja -C "$directory"
 }
 
-# run DIRECTORY SUITE...: runs them and adds up what came of it.
+# run [--setup SETUP] DIRECTORY SUITE...: runs them and adds up what came of it.
 run() {
-    local directory=$1 suites=() suite log
+    local directory suites=() suite log
+    if [ "$1" = --setup ]; then
+        suites=(--setup "$2")
+        shift 2
+    fi
+    directory=$1
     shift
     for suite in "$@"; do
         suites+=(--suite "$suite")
     done
-    log=$directory/meson-logs/testlog.json
-    rm -f "$log"
+    rm -f "$directory"/meson-logs/testlog*.json
     meson test -C "$directory" --no-rebuild --print-errorlogs "${suites[@]}" </dev/null || true
+    log=$(echo "$directory"/meson-logs/testlog*.json)
     # No log: the runner itself failed, and that must not look like success.
     read -r ok bad left < <(python3 - "$log" <<'COUNT' || echo "0 1 0"
 import json, sys
@@ -59,6 +64,7 @@ if [ $# -gt 0 ]; then
     run "$build" "$@"
 else
     run "$build" unit fuzz protocol broker escape e2e
+    run --setup valgrind "$build" valgrind
     configure "$sanitized" -Db_sanitize=address,undefined -Dbuildtype=debug
     run "$sanitized" unit fuzz protocol
     configure "$threaded" -Db_sanitize=thread -Dbuildtype=debugoptimized
