@@ -143,11 +143,10 @@ int serve_command(struct client *client, struct stream *stream,
 
 int client_serve(struct client *client)
 {
-    int64_t deadline = deadline_after(client->timeout_ms);
-    int err = stream_progress(client);
+    int err = stream_wait(client, deadline_after(client->timeout_ms));
 
     if (err == 0) {
-        err = stream_wait(client, deadline);
+        err = stream_progress(client);
     }
-    return err == 0 ? stream_progress(client) : err;
+    return err == 0 ? stream_progress(client) : err; /* sends the answers */
 }

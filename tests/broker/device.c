@@ -13,6 +13,8 @@
  *   --crash          end with SIGSEGV
  *   --wait           never become ready
  *   --fork           leave a child behind
+ *   --ioeventfd K    have an ioeventfd whose descriptor is of kind K: "event", "pipe", "memory", or
+ *                    whose shadow memory is: "sealed", "unsealable"
  *   --once           end with status 3 when the first client has gone, whoever else has to know
  *
  * BAR0 has 8-byte registers; device.py has the same list.
@@ -26,6 +28,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -244,6 +248,29 @@ static void show_file(const char *path)
 }
 
 static bool once;
+static int io_event = -1;
+static int io_shadow = -1;
+
+static void make_ioeventfd(const char *kind)
+{
+    int pipe_fds[2];
+
+    if (strcmp(kind, "event") == 0) {
+        io_event = eventfd(0, EFD_CLOEXEC);
+    } else if (strcmp(kind, "memory") == 0) {
+        io_event = memfd_create(kind, MFD_CLOEXEC);
+    } else if (strcmp(kind, "pipe") == 0 && pipe2(pipe_fds, O_CLOEXEC) == 0) {
+        close(pipe_fds[0]);
+        io_event = pipe_fds[1];
+    } else if (strcmp(kind, "sealed") == 0) {
+        io_shadow = memfd_create(kind, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    } else if (strcmp(kind, "unsealable") == 0) {
+        io_shadow = memfd_create(kind, MFD_CLOEXEC);
+    }
+    if (io_event < 0 && io_shadow < 0) {
+        err(2, "ioeventfd %s", kind);
+    }
+}
 
 /* Returns true if @option has taken @value. */
 static bool obey(const char *option, const char *value, char **argv)
@@ -278,6 +305,8 @@ static bool obey(const char *option, const char *value, char **argv)
         show_descriptor(value, atoi(value));
     } else if (strcmp(option, "--show-resource") == 0) {
         show_descriptor(value, vfu_resource_fd(value));
+    } else if (strcmp(option, "--ioeventfd") == 0) {
+        make_ioeventfd(value);
     } else if (strcmp(option, "--exit") == 0) {
         exit(atoi(value));
     } else {
@@ -307,6 +336,9 @@ static void describe(vfu_ctx_t *ctx)
     if (vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
         vfu_setup_region(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, BAR0_SIZE, access_bar0,
                          VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM, NULL, 0, -1, 0) < 0 ||
+        ((io_event >= 0 || io_shadow >= 0) &&
+         vfu_create_ioeventfd(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, io_event, 0x100, 4, 0, 0, io_shadow,
+                              0) < 0) ||
         vfu_setup_device_nr_irqs(ctx, VFU_DEV_MSIX_IRQ, MSIX_COUNT) < 0 ||
         vfu_setup_device_dma(ctx, 64, on_map, on_unmap) < 0 || vfu_realize_ctx(ctx) < 0) {
         err(EXIT_FAILURE, "device");

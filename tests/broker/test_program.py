@@ -52,6 +52,35 @@ class Start(ProgramTest):
         broker.stop()
 
 
+class Ioeventfds(ProgramTest):
+    """What clients would be sent is looked at when the device is sealed."""
+
+    def broker_of(self, kind):
+        return self.start(self.policy(device=self.device("--ioeventfd", kind)))
+
+    def test_eventfd_and_sealable_memory_are_fine(self):
+        for kind in ["event", "sealed"]:
+            with self.subTest(kind=kind):
+                broker = self.broker_of(kind).wait_ready()
+                self.assert_next_served(broker)
+                broker.stop()
+
+    def test_descriptor_that_is_no_eventfd(self):
+        for kind in ["pipe", "memory"]:
+            with self.subTest(kind=kind):
+                broker = self.broker_of(kind)
+                self.assertEqual(broker.wait(), 1)
+                broker.wait_log('error ioeventfd-refused .*cause="its descriptor is not an eventfd"')
+                self.wait_no_orphans()
+
+    def test_shadow_memory_that_cannot_be_sealed(self):
+        """The library says so before the gate has to."""
+        broker = self.broker_of("unsealable")
+        self.assertEqual(broker.wait(), 1)
+        broker.wait_log("info device-log .*attach: .*")
+        self.assertNotIn("ioeventfd-refused", broker.log())
+
+
 class Resources(ProgramTest):
     def test_are_inherited_in_order(self):
         firmware = self.write_file("firmware", "hello")

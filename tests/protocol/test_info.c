@@ -204,7 +204,8 @@ static void test_region_info_bad_requests_are_einval(void **state)
     expect_answer(fixture->client, command, &info, 32, NULL, 0, EINVAL);
 }
 
-/* Too little room: the answer says how much it takes, and no capability, no descriptor. */
+/* api.md 4.5: too little room: the answer says how much it takes, and no capability, no descriptor;
+ * clients ask again with that. */
 static void test_region_info_truncated(void **state)
 {
     struct fixture *fixture = *state;

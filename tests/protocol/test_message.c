@@ -74,6 +74,69 @@ static void test_ids_are_echoed(void **state)
     }
 }
 
+/* api.md 4.2: clients insist on the sizes of replies. */
+static void test_replies_have_exact_sizes(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct vfio_user_dma_map map = { .argsz = 32, .flags = 3, .addr = 4096, .size = 4096 };
+    const struct vfio_user_dma_unmap unmap = { .argsz = 24, .addr = 4096, .size = 4096 };
+    const struct vfio_user_device_info info = { .argsz = 64 };
+    const struct vfio_region_info plain = { .argsz = 4096, .index = 0 };
+    const struct vfio_region_info small = { .argsz = 40, .index = 4 };
+    const struct vfio_region_info mappable = { .argsz = 4096, .index = 4 };
+    const struct vfio_irq_info irq = { .argsz = 4096, .index = 2 };
+    const vfio_user_region_io_fds_request_t io_fds = { .argsz = 4096 };
+    const vfio_user_region_io_fds_request_t no_io_fds = { .argsz = 4096, .index = 1 };
+    const struct vfio_irq_set set = {
+        .argsz = 20,
+        .flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+        .index = 2,
+    };
+    const struct vfio_user_region_access reading = { .count = 24 };
+    const struct vfio_user_region_access nothing = { .count = 0 };
+    const struct {
+        struct vfio_user_region_access access;
+        uint64_t data;
+    } writing = { .access = { .count = 8 } };
+    const uint64_t no_writes = 0;
+    const struct {
+        uint16_t command;
+        const void *payload;
+        size_t size;
+        size_t reply;
+    } all[] = {
+        { VFIO_USER_DMA_MAP, &map, 32, 0 },
+        { VFIO_USER_DMA_UNMAP, &unmap, 24, 24 },
+        { VFIO_USER_DEVICE_GET_INFO, &info, 16, 16 },
+        { VFIO_USER_DEVICE_GET_REGION_INFO, &plain, 32, 32 },
+        { VFIO_USER_DEVICE_GET_REGION_INFO, &small, 32, 40 },
+        { VFIO_USER_DEVICE_GET_REGION_INFO, &mappable, 32, 80 },
+        { VFIO_USER_DEVICE_GET_REGION_IO_FDS, &io_fds, 16, 16 + 48 * TEST_DEVICE_IO_COUNT },
+        { VFIO_USER_DEVICE_GET_REGION_IO_FDS, &no_io_fds, 16, 16 },
+        { VFIO_USER_DEVICE_GET_IRQ_INFO, &irq, 16, 16 },
+        { VFIO_USER_DEVICE_SET_IRQS, &set, 20, 0 },
+        { VFIO_USER_REGION_READ, &reading, 16, 16 + 24 },
+        { VFIO_USER_REGION_READ, &nothing, 16, 0 },
+        { VFIO_USER_REGION_WRITE, &writing, 24, 16 },
+        { VFIO_USER_REGION_WRITE, &nothing, 16, 0 },
+        { VFIO_USER_REGION_WRITE_MULTI, &no_writes, 8, 8 },
+        { VFIO_USER_DEVICE_RESET, NULL, 0, 0 },
+    };
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        struct wire wire;
+
+        wire_begin(&wire, (uint16_t)i, all[i].command);
+        if (all[i].size > 0) {
+            wire_add(&wire, all[i].payload, all[i].size);
+        }
+        send_wire(fixture->client, &wire);
+        expect_reply(fixture->client, (uint16_t)i, all[i].command, 0, &reply);
+        assert_int_equal(reply.size, all[i].reply);
+    }
+}
+
 static void test_errno_and_reserved_bits_of_a_command_are_ignored(void **state)
 {
     struct fixture *fixture = *state;
@@ -494,6 +557,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         PROTOCOL_TEST(test_ids_are_echoed),
+        PROTOCOL_TEST(test_replies_have_exact_sizes),
         PROTOCOL_TEST(test_errno_and_reserved_bits_of_a_command_are_ignored),
         PROTOCOL_TEST(test_reply_that_nobody_awaits_is_dropped),
         PROTOCOL_TEST(test_type_2_closes),

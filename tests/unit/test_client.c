@@ -13,6 +13,7 @@
 #include <linux/vfio.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -569,6 +570,218 @@ static void test_bad_answers_to_version_are_eproto(void **state)
     session_close(&session);
 }
 
+/* --- twin socket --- */
+
+static int negotiate_twin(struct session *session, bool offered, const char *capability, int fd,
+                          size_t fd_count)
+{
+    const struct client_offer offer = {
+        .max_msg_fds = 8,
+        .max_data_xfer_size = 1048576,
+        .twin_socket = offered,
+    };
+    char payload[256] = { 0 };
+    int n = snprintf(payload + 4, sizeof(payload) - 4, "{\"capabilities\":{%s}}", capability);
+
+    session_open(session);
+    say(session, 1, VFIO_USER_VERSION, REPLY, 0, payload, 4 + (size_t)n + 1, fd, fd_count);
+    return client_negotiate_as(session->client, &offer);
+}
+
+/* protocol.md 2.6, "wrong grant" */
+static void test_bad_twin_sockets_are_eproto(void **state)
+{
+    static const struct {
+        bool offered;
+        const char *capability;
+        size_t fds;
+    } bad[] = {
+        { false, "\"twin_socket\":{\"supported\":true,\"fd_index\":0}", 1 },
+        { false, "", 1 },
+        { true, "", 1 },
+        { true, "\"twin_socket\":{\"supported\":false}", 1 },
+        { true, "\"twin_socket\":{\"supported\":true}", 1 },
+        { true, "\"twin_socket\":{\"supported\":true,\"fd_index\":0}", 0 },
+        { true, "\"twin_socket\":{\"supported\":true,\"fd_index\":1}", 1 },
+        { true, "\"twin_socket\":{\"supported\":true,\"fd_index\":-1}", 1 },
+        { true, "\"twin_socket\":{\"supported\":true,\"fd_index\":4294967296}", 1 },
+        { true, "\"twin_socket\":{\"supported\":true,\"fd_index\":\"0\"}", 1 },
+        { true, "\"twin_socket\":{\"supported\":1,\"fd_index\":0}", 1 },
+        { true, "\"twin_socket\":true", 1 },
+    };
+    int fd = make_descriptor();
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct session session;
+
+        assert_int_equal(
+            negotiate_twin(&session, bad[i].offered, bad[i].capability, fd, bad[i].fds), -EPROTO);
+        assert_int_equal(client_twin_socket(session.client), -1);
+        session_close(&session);
+    }
+    close(fd);
+}
+
+static void test_commands_on_the_twin_socket_are_answered_there(void **state)
+{
+    const struct vfio_user_header command = { .msg_id = 9, .cmd = 11, .msg_size = 16 };
+    struct vfio_user_header heard;
+    struct session session;
+    int pair[2];
+
+    make_pair(SOCK_STREAM, pair);
+    assert_int_equal(negotiate_twin(&session, true,
+                                    "\"twin_socket\":{\"supported\":true,\"fd_index\":0}", pair[1],
+                                    1),
+                     0);
+    assert_int_equal(send(pair[0], &command, sizeof(command), 0), sizeof(command));
+    assert_int_equal(client_serve(session.client), 0);
+    assert_int_equal(recv(pair[0], &heard, sizeof(heard), 0), sizeof(heard));
+    assert_int_equal(heard.msg_id, 9);
+    assert_int_equal(heard.error_no, ENOTSUP);
+    /* Our commands do not go there, so no reply can come from there. */
+    heard.flags = REPLY;
+    assert_int_equal(send(pair[0], &heard, sizeof(heard), 0), sizeof(heard));
+    assert_int_equal(client_reset_device(session.client), -EPROTO);
+    session_close(&session);
+    close_pair(pair);
+}
+
+/* --- serving DMA --- */
+
+static int remember(void *opaque, uint64_t iova, void *data, uint64_t count, bool is_write)
+{
+    uint64_t *calls = opaque;
+
+    ++*calls;
+    if (!is_write) {
+        memset(data, 0x77, count);
+    }
+    return 0;
+}
+
+/* What a server may ask for, and what it is told. */
+static void test_bad_commands_of_the_server_have_their_errno(void **state)
+{
+    const struct {
+        uint16_t command;
+        uint64_t count;
+        size_t size;
+        size_t fds;
+        uint32_t error;
+    } asked[] = {
+        { VFIO_USER_DMA_READ, 8, 16, 0, 0 },
+        { VFIO_USER_DMA_READ, 8, 15, 0, EINVAL },
+        { VFIO_USER_DMA_READ, 8, 0, 0, EINVAL },
+        { VFIO_USER_DMA_READ, 8, 17, 0, EINVAL },
+        { VFIO_USER_DMA_READ, 1048577, 16, 0, E2BIG },
+        { VFIO_USER_DMA_READ, UINT64_MAX, 16, 0, E2BIG },
+        { VFIO_USER_DMA_READ, 8, 16, 1, EINVAL },
+        { VFIO_USER_DMA_WRITE, 8, 24, 0, 0 },
+        { VFIO_USER_DMA_WRITE, 8, 23, 0, EINVAL },
+        { VFIO_USER_DMA_WRITE, 9, 24, 0, EINVAL },
+        { VFIO_USER_DMA_WRITE, UINT64_MAX, 24, 0, E2BIG },
+        { VFIO_USER_REGION_READ, 8, 16, 0, ENOSYS },
+        { 99, 8, 16, 0, ENOSYS },
+    };
+    int fd = make_descriptor();
+
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        const uint64_t payload[3] = { 0x1000, asked[i].count, 0 };
+        struct vfio_user_header heard;
+        struct session session;
+        uint64_t calls = 0;
+
+        session_open(&session);
+        client_set_dma(session.client, remember, &calls);
+        say(&session, 77, asked[i].command, 0, 0, payload, asked[i].size, fd, asked[i].fds);
+        assert_int_equal(client_serve(session.client), 0);
+            assert_int_equal(hear(&session, &heard, sizeof(heard)), sizeof(heard));
+        assert_int_equal(heard.msg_id, 77);
+        assert_int_equal(heard.cmd, asked[i].command);
+        assert_int_equal(heard.error_no, asked[i].error);
+        assert_int_equal(calls, asked[i].error == 0);
+        session_close(&session);
+    }
+    close(fd);
+}
+
+/* --- ioeventfds --- */
+
+typedef vfio_user_sub_region_ioeventfd_t entry_t;
+
+struct io_answer {
+    vfio_user_region_io_fds_reply_t head;
+    uint8_t entries[2 * sizeof(entry_t)];
+} __attribute__((packed));
+
+static int io_fds(uint32_t argsz, uint32_t count, const void *entries, size_t size, size_t fd_count,
+                  struct client_io_fds *result)
+{
+    struct io_answer whole = { .head = { .argsz = argsz, .index = 3, .count = count } };
+    struct turn turns[2] = {
+        { .payload = &whole, .size = sizeof(whole.head), .fd = -1 },
+        { .payload = &whole, .size = sizeof(whole.head) + size, .fd_count = fd_count },
+    };
+    struct session session;
+    struct player player;
+    int err;
+
+    if (size > 0) {
+        memcpy(whole.entries, entries, size);
+    }
+    turns[1].fd = make_descriptor();
+    session_open(&session);
+    player_start(&player, &session, turns, 2);
+    err = client_get_io_fds(session.client, 3, result);
+    player_stop(&player, &session);
+    session_close(&session);
+    close(turns[1].fd);
+    return err;
+}
+
+static void test_io_fds_of_both_layouts(void **state)
+{
+    const entry_t large[2] = {
+        { .gpa_offset = 4, .size = 4, .fd_index = 1, .datamatch = 7 },
+        { .gpa_offset = 8, .size = 2, .fd_index = 0, .type = 2, .shadow_mem_fd_index = 1 },
+    };
+    const vfio_user_sub_region_ioregionfd_t small[2] = {
+        { .offset = 4, .size = 4, .fd_index = 1, .user_data = 7 },
+        { .offset = 8, .size = 2, .fd_index = UINT32_MAX },
+    };
+    struct client_io_fds got;
+
+    assert_int_equal(io_fds(16 + 96, 2, large, 96, 2, &got), 0);
+    assert_int_equal(got.count, 2);
+    assert_int_equal(got.fds.count, 2);
+    assert_int_equal(got.entries[0].datamatch, 7);
+    client_io_fds_release(&got);
+    assert_int_equal(io_fds(16 + 80, 2, small, 80, 2, &got), 0);
+    assert_int_equal(got.entries[0].datamatch, 7);
+    assert_int_equal(got.entries[1].gpa_offset, 8);
+    client_io_fds_release(&got);
+}
+
+static void test_bad_io_fds_are_eproto(void **state)
+{
+    entry_t entries[2] = { { .fd_index = 0 }, { .fd_index = 1 } };
+    struct client_io_fds got;
+
+    assert_int_equal(io_fds(16 + 96, 3, entries, 96, 2, &got), -EPROTO);
+    assert_int_equal(io_fds(16 + 96, 2, entries, 95, 2, &got), -EPROTO);
+    assert_int_equal(io_fds(16 + 96, UINT32_MAX, entries, 96, 2, &got), -EPROTO);
+    assert_int_equal(io_fds(16 + 96, 0, entries, 96, 0, &got), -EPROTO);
+    assert_int_equal(io_fds(16 + 96, 0, NULL, 0, 1, &got), -EPROTO);
+    assert_int_equal(io_fds(UINT32_MAX, 2, entries, 96, 2, &got), -EPROTO);
+    assert_int_equal(io_fds(15, 2, entries, 96, 2, &got), -EPROTO);
+    /* An index that names no descriptor. */
+    assert_int_equal(io_fds(16 + 96, 2, entries, 96, 1, &got), -EPROTO);
+    entries[1].type = 2;
+    entries[1].shadow_mem_fd_index = 2;
+    assert_int_equal(io_fds(16 + 96, 2, entries, 96, 2, &got), -EPROTO);
+}
+
 /* --- regions --- */
 
 /* What the test puts into the second, whole answer. */
@@ -959,6 +1172,11 @@ int main(void)
         LEAK_TEST(test_capabilities_of_the_server),
         LEAK_TEST(test_missing_capabilities_have_their_defaults),
         LEAK_TEST(test_bad_answers_to_version_are_eproto),
+        LEAK_TEST(test_bad_twin_sockets_are_eproto),
+        LEAK_TEST(test_commands_on_the_twin_socket_are_answered_there),
+        LEAK_TEST(test_bad_commands_of_the_server_have_their_errno),
+        LEAK_TEST(test_io_fds_of_both_layouts),
+        LEAK_TEST(test_bad_io_fds_are_eproto),
         LEAK_TEST(test_region_with_areas),
         LEAK_TEST(test_region_without_areas_is_mapped_as_a_whole),
         LEAK_TEST(test_bad_region_answers_are_eproto),

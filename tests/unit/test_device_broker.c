@@ -991,6 +991,64 @@ static void test_region_replaced_after_the_seal_is_not_sent(void **state)
     end(&session, &gate);
 }
 
+/* --- the twin socket --- */
+
+/* The client asks for a twin socket. */
+static void ask_for_twin(struct session *session, struct gate *gate, int flags)
+{
+    const char version[] = "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":8,"
+                           "\"twin_socket\":{\"supported\":true}}}";
+
+    start(session, flags);
+    seal(session);
+    connect_gate(gate, session);
+    take(gate, VFIO_USER_VERSION, version, sizeof(version));
+    answer(session, NULL);
+    expect(session, CONTROL_SEND, NULL);
+    assert_int_equal(session->message.body.send.what, CONTROL_SEND_TWIN);
+    assert_int_equal(session->message.body.send.count, 0);
+}
+
+static void test_twin_socket_is_made_by_the_gate(void **state)
+{
+    struct session session;
+    struct gate gate;
+    struct fd_list fds = { .count = 0 };
+    uint32_t size;
+    int pair[2];
+
+    ask_for_twin(&session, &gate, 0);
+    size = session.message.tail_size;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    fd_list_add(&fds, pair[0]);
+    session.message = (struct control_message){ .type = CONTROL_SENT };
+    session.message.body.sent.result = (int32_t)size;
+    answer(&session, &fds);
+    close(pair[0]);
+    expect(&session, CONTROL_NEGOTIATED, NULL);
+    assert_int_equal(ask(&session, FACT_FILTERED), 1);
+    /* The device has the other end, until its client goes. */
+    assert_int_equal(send(pair[1], "x", 1, MSG_NOSIGNAL), 1);
+    end(&session, &gate);
+    assert_int_equal(send(pair[1], "x", 1, MSG_NOSIGNAL), -1);
+    close(pair[1]);
+}
+
+/* The client is told, and the exchange fails. */
+static void test_twin_socket_that_cannot_be_made_is_an_error(void **state)
+{
+    struct session session;
+    struct gate gate;
+
+    ask_for_twin(&session, &gate, 0);
+    answer_sent(&session, -EMFILE);
+    assert_int_equal(receive_reply(&session, NULL, 0), EMFILE);
+    expect(&session, CONTROL_DETACHED, NULL);
+    fd_close(&gate.device_end);
+    fd_close(&session.client);
+    assert_int_equal(finish(&session), EMFILE);
+}
+
 /* --- a gate that lies --- */
 
 static void expect_session_end(struct session *session, struct gate *gate)
@@ -998,6 +1056,39 @@ static void expect_session_end(struct session *session, struct gate *gate)
     expect(session, CONTROL_DETACHED, NULL);
     fd_close(&gate->device_end);
     assert_int_equal(finish(session), ESHUTDOWN);
+}
+
+/* A twin socket without having been asked, none where one was, and one with a failure. */
+static void test_inconsistent_twin_sockets_end_the_session(void **state)
+{
+    for (int i = 0; i < 3; i++) {
+        AUTO_FD_LIST fds = { .count = 0 };
+        struct session session;
+        struct gate gate;
+
+        if (i == 0) {
+            begin(&session, &gate, 0);
+            ask_for_region(&session);
+        } else {
+            ask_for_twin(&session, &gate, 0);
+        }
+        if (i != 1) {
+            fd_list_add(&fds, eventfd(0, EFD_CLOEXEC));
+        }
+        session.message = (struct control_message){ .type = CONTROL_SENT };
+        session.message.body.sent.result = i == 2 ? -EAGAIN : 16;
+        answer(&session, &fds);
+        if (i == 0) {
+            assert_int_equal(receive_reply(&session, NULL, 0), EPROTO);
+            end(&session, &gate);
+        } else {
+            assert_int_equal(receive_reply(&session, NULL, 0), EPROTO);
+            expect(&session, CONTROL_DETACHED, NULL);
+            fd_close(&gate.device_end);
+            fd_close(&session.client);
+            assert_int_equal(finish(&session), EPROTO);
+        }
+    }
 }
 
 static void test_inconsistent_answers_end_the_session(void **state)
@@ -1159,6 +1250,9 @@ int main(void)
         cmocka_unit_test(test_region_reply_to_a_full_socket_is_tried_again),
         cmocka_unit_test(test_region_reply_that_cannot_be_sent_is_an_error),
         cmocka_unit_test(test_region_replaced_after_the_seal_is_not_sent),
+        cmocka_unit_test(test_twin_socket_is_made_by_the_gate),
+        cmocka_unit_test(test_twin_socket_that_cannot_be_made_is_an_error),
+        cmocka_unit_test(test_inconsistent_twin_sockets_end_the_session),
         cmocka_unit_test(test_inconsistent_answers_end_the_session),
         cmocka_unit_test(test_bytes_that_changed_after_the_peek_find_no_descriptors),
         cmocka_unit_test(test_contexts_get_the_channel_that_their_path_names),
