@@ -512,7 +512,8 @@ static inline int vfu_setup_device_dma_3_(vfu_ctx_t *vfu_ctx, vfu_dma_register_c
  *
  * Threads. These functions, vfu_addr_to_sgl() to vfu_sgl_write(), and vfu_irq_trigger() may be
  * called by any thread of the program, also while the context's thread is in vfu_run_ctx(),
- * vfu_device_quiesced() or vfu_attach_ctx(). They take no lock and allocate nothing. Exactly:
+ * vfu_device_quiesced() or vfu_attach_ctx(). But for copying through messages they take no lock and
+ * allocate nothing. Exactly:
  *
  *   - Not while the device is quiesced, except in callbacks: a quiesce callback that returns 0, and
  *     a vfu_device_quiesced(ctx, 0), say that no other thread is in one of them or will be.
@@ -521,8 +522,9 @@ static inline int vfu_setup_device_dma_3_(vfu_ctx_t *vfu_ctx, vfu_dma_register_c
  *     others are found.
  *   - When the unregister callback of a region returns, no thread may be using one of its entries
  *     in any of the other functions, or memory that vfu_sgl_get() gave. A program whose threads
- *     do that has a quiesce callback, or waits for them in its unregister callback. An entry whose
- *     region has gone is recognised later: EINVAL, whatever has taken the region's place.
+ *     do that has a quiesce callback; or it waits for them in its unregister callback, after it
+ *     has made sure that they do not begin again: until the callback returns the region is found.
+ *     An entry whose region has gone is recognised: EINVAL, whatever has taken the region's place.
  *   - vfu_irq_trigger() is safe at any time but within vfu_destroy_ctx() and functions that
  *     describe the device. A write to an eventfd may happen after the client took it back.
  *   - Copying through messages (see vfu_sgl_read()) uses the connection, which is one thread's at a
