@@ -82,7 +82,7 @@ static void copy_guest(const struct copy *copy)
     if (found < 1) {
         return;
     }
-    if (copy->by_message) {
+    if (copy->by_message || !vfu_sg_is_mappable(ctx, sgl)) {
         shutdown(client, SHUT_WR);
         if (twin >= 0) {
             shutdown(twin, SHUT_WR);
