@@ -12,8 +12,10 @@
 #include "device/context.h"
 
 #include <err.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_ACCESS 255
 
@@ -84,10 +86,13 @@ static void add_capability(vfu_ctx_t *ctx, struct input *input)
 
 static vfu_ctx_t *make_device(struct input *input)
 {
-    vfu_ctx_t *ctx =
-        vfu_create_ctx(VFU_TRANS_SOCK, "", LIBVFIO_USER_FLAG_ATTACH_NB, NULL, VFU_DEV_TYPE_PCI);
     uint8_t choice = next(input);
     vfu_pci_type_t type = choice & 0x10 ? VFU_PCI_TYPE_EXPRESS : VFU_PCI_TYPE_CONVENTIONAL;
+    char path[64]; /* nobody connects */
+    vfu_ctx_t *ctx;
+
+    snprintf(path, sizeof(path), "/tmp/vfu-fuzz-config-%d", getpid());
+    ctx = vfu_create_ctx(VFU_TRANS_SOCK, path, LIBVFIO_USER_FLAG_ATTACH_NB, NULL, VFU_DEV_TYPE_PCI);
 
     if (ctx == NULL || vfu_pci_init(ctx, type, PCI_HEADER_TYPE_NORMAL, 0) < 0) {
         err(1, "device");
