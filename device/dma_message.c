@@ -126,7 +126,9 @@ int dma_message_transfer(struct vfu_ctx *ctx, uint64_t address, void *data, uint
     if (err < 0) {
         return err;
     }
-    err = ctx->attached ? transfer(ctx, address, data, length, is_write, deadline) : -EBADF;
+    err = __atomic_load_n(&ctx->attached, __ATOMIC_ACQUIRE)
+              ? transfer(ctx, address, data, length, is_write, deadline)
+              : -EBADF;
     context_release(ctx, before);
     return err;
 }

@@ -50,7 +50,7 @@ static int attach(struct vfu_ctx *ctx)
     }
     connection_negotiated(connection, MESSAGE_MAX);
     ctx->transport->ops->negotiated(ctx->transport);
-    ctx->attached = true;
+    __atomic_store_n(&ctx->attached, true, __ATOMIC_RELEASE); /* for threads that copy memory */
     return 0;
 }
 
