@@ -696,7 +696,7 @@ static void test_bad_commands_of_the_server_have_their_errno(void **state)
         client_set_dma(session.client, remember, &calls);
         say(&session, 77, asked[i].command, 0, 0, payload, asked[i].size, fd, asked[i].fds);
         assert_int_equal(client_serve(session.client), 0);
-            assert_int_equal(hear(&session, &heard, sizeof(heard)), sizeof(heard));
+        assert_int_equal(hear(&session, &heard, sizeof(heard)), sizeof(heard));
         assert_int_equal(heard.msg_id, 77);
         assert_int_equal(heard.cmd, asked[i].command);
         assert_int_equal(heard.error_no, asked[i].error);
