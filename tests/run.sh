@@ -19,7 +19,7 @@ skipped=0
 
 tests/install.sh gcc g++ libc6-dev linux-libc-dev meson ninja-build pkg-config \
     libseccomp-dev libcap-ng-dev libjson-c-dev libcmocka-dev \
-    clang-14 libclang-rt-14-dev python3 strace util-linux procps man-db valgrind
+    clang-14 libclang-rt-14-dev python3 strace util-linux procps man-db valgrind pciutils
 
 # configure DIRECTORY OPTION...
 configure() {
