@@ -62,6 +62,25 @@ int isolate_drop_capabilities(void)
     return capng_apply(CAPNG_SELECT_CAPS) == 0 ? 0 : -EPERM;
 }
 
+int isolate_readers_rights(void)
+{
+    int err;
+
+    capng_setpid(getpid());
+    capng_clear(CAPNG_SELECT_CAPS);
+    if (geteuid() == 0) {
+        capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_DAC_READ_SEARCH);
+    }
+    if (capng_apply(CAPNG_SELECT_CAPS) < 0) {
+        return -EPERM;
+    }
+    err = isolate_no_new_privs();
+    if (err == 0) {
+        err = isolate_landlock("/");
+    }
+    return err == -EOPNOTSUPP || err == -ENOSYS ? 0 : err;
+}
+
 int isolate_no_new_privs(void)
 {
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;

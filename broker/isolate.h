@@ -29,6 +29,12 @@ int isolate_drop_capabilities(void);
 int isolate_no_new_privs(void);
 
 /*
+ * No rights but to read and execute files, as far as the kernel can withhold them: for what runs
+ * before there is a jail. Root may still read what is not its own.
+ */
+int isolate_readers_rights(void);
+
+/*
  * Landlock: handles everything that this kernel's version knows, files, TCP, abstract sockets and
  * signals; permits reading and executing below @root, or nothing at all if @root is NULL.
  * -EOPNOTSUPP or -ENOSYS: the kernel has no Landlock.

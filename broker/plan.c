@@ -192,13 +192,18 @@ static int open_resources(struct jail_plan *plan, char *error, size_t error_size
         const struct policy_resource *resource = &policy->resources[i];
         struct stat st;
 
-        plan->resources[i] =
-            open(resource->path, (resource->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+        /* Without waiting for the other end of a pipe. */
+        plan->resources[i] = open(resource->path, (resource->writable ? O_RDWR : O_RDONLY) |
+                                                      O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (plan->resources[i] < 0) {
             return FAIL(-1, "%s: resources[%zu].path: %s: %s", policy->file, i, resource->path,
                         strerror(errno));
         }
-        if (fstat(plan->resources[i], &st) == 0 && (rlim_t)st.st_size > plan->file_size) {
+        if (fstat(plan->resources[i], &st) < 0 || !S_ISREG(st.st_mode)) {
+            return FAIL(-1, "%s: resources[%zu].path: %s: wanted a regular file", policy->file, i,
+                        resource->path);
+        }
+        if ((rlim_t)st.st_size > plan->file_size) {
             plan->file_size = (rlim_t)st.st_size;
         }
     }
@@ -293,8 +298,7 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
     if (result != JAIL_OK) {
         return (enum jail_result)result;
     }
-    if (program_resolve(&plan->program, policy->program, policy->jail_files, cause, sizeof(cause)) <
-        0) {
+    if (program_resolve(&plan->program, policy, cause, sizeof(cause)) < 0) {
         return FAIL(JAIL_BAD_POLICY, "%s: %s", policy->file, cause);
     }
     if (open_resources(plan, error, error_size) < 0) {

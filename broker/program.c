@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "broker/program.h"
 
+#include "broker/isolate.h"
 #include "ipc/fd.h"
 
 #include <elf.h>
@@ -8,18 +9,19 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define LOADER_CACHE "/etc/ld.so.cache"
 
 struct context {
     struct program *program;
+    const struct policy *policy;
     char *error;
     size_t error_size;
 };
@@ -151,30 +153,45 @@ static int add_library(struct context *c, char *line)
     return add_file(c, path);
 }
 
-static int list_libraries(struct context *c, char *loader)
+/*
+ * The loader is whatever the program names: it gets few rights and little time. Returns its pid,
+ * or -1 and errno.
+ */
+static pid_t start_loader(const struct context *c, char *loader, int output)
 {
     char *argv[] = { loader, (char *)"--list", c->program->path, NULL };
     char *envp[] = { NULL };
-    posix_spawn_file_actions_t actions;
+    pid_t pid = fork();
+
+    if (pid != 0) {
+        return pid;
+    }
+    if (dup2(output, STDOUT_FILENO) < 0 || isolate_readers_rights() < 0) {
+        _exit(1);
+    }
+    alarm(c->policy->start_seconds);
+    execve(loader, argv, envp);
+    _exit(1);
+}
+
+static int list_libraries(struct context *c, char *loader)
+{
     int pipe_fds[2];
     FILE *out;
     char line[PATH_MAX + 256];
     int status = -1;
-    int err;
+    int err = 0;
     pid_t pid;
 
     if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
         return FAIL(c, "device.program: pipe: %s", strerror(errno));
     }
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], STDOUT_FILENO);
-    err = posix_spawn(&pid, loader, &actions, NULL, argv, envp);
-    posix_spawn_file_actions_destroy(&actions);
+    pid = start_loader(c, loader, pipe_fds[1]);
     close(pipe_fds[1]);
     out = fdopen(pipe_fds[0], "r");
-    if (err != 0 || out == NULL) {
+    if (pid < 0 || out == NULL) {
         close(pipe_fds[0]);
-        return FAIL(c, "device.program: %s: %s", loader, strerror(err));
+        return FAIL(c, "device.program: %s: %s", loader, strerror(errno));
     }
     while (fgets(line, sizeof(line), out) != NULL && err == 0) {
         line[strcspn(line, "\n")] = '\0';
@@ -187,14 +204,20 @@ static int list_libraries(struct context *c, char *loader)
     return err;
 }
 
-int program_resolve(struct program *program, const char *name, char *const *extra, char *error,
+int program_resolve(struct program *program, const struct policy *policy, char *error,
                     size_t error_size)
 {
-    struct context c = { .program = program, .error = error, .error_size = error_size };
+    struct context c = {
+        .program = program,
+        .policy = policy,
+        .error = error,
+        .error_size = error_size,
+    };
+    char *const *extra = policy->jail_files;
     char loader[PATH_MAX];
 
     *program = (struct program){ .path = NULL };
-    if (find(&c, name) < 0 || add_file(&c, program->path) < 0 ||
+    if (find(&c, policy->program) < 0 || add_file(&c, program->path) < 0 ||
         find_loader(&c, loader, sizeof(loader)) < 0) {
         return -1;
     }

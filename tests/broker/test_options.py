@@ -141,6 +141,15 @@ class Policy(harness.BrokerTest):
         resources = [{"name": "firmware", "path": "/no/such/file"}]
         self.assert_policy_error(self.policy(resources=resources), "resources", "/no/such/file")
 
+    def test_resource_that_is_no_regular_file(self):
+        os.mkfifo(os.path.join(self.dir, "fifo"))
+        os.chmod(os.path.join(self.dir, "fifo"), 0o666)
+        for path in [os.path.join(self.dir, "fifo"), "/tmp", "/dev/null"]:
+            with self.subTest(path=path):
+                self.assert_policy_error(
+                    self.policy(resources=[{"name": "a", "path": path}]), "resources", path, "regular"
+                )
+
     def test_missing_jail_file(self):
         self.assert_policy_error(
             self.policy(jail={"files": ["/no/such/file"]}), "jail.files", "/no/such/file"
