@@ -20,6 +20,7 @@ struct vfu_ctx {
     bool nonblocking;
     bool realized;
     bool attached;      /* the version exchange is done */
+    bool shares_memory; /* standalone: a client has been waited for; see shared_memory.h */
     bool ending;        /* the session is over, but the device is not quiet yet */
     atomic_ulong owner; /* pthread_t of the thread that may use the connection now; 0: none */
     struct log log;

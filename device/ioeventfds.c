@@ -3,6 +3,7 @@
 
 #include "device/context.h"
 #include "device/errors.h"
+#include "device/shared_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -105,7 +106,11 @@ static int create(struct vfu_ctx *ctx, uint32_t region_idx, const struct ioevent
     if (*table == NULL) {
         *table = calloc(1, sizeof(**table));
     }
-    return *table != NULL ? add(*table, wanted) : -ENOMEM;
+    err = *table != NULL ? add(*table, wanted) : -ENOMEM;
+    if (err == 0) {
+        shared_memory_add(ctx, wanted->shadow_fd);
+    }
+    return err;
 }
 
 int vfu_create_ioeventfd(vfu_ctx_t *ctx, uint32_t region_idx, int fd, size_t gpa_offset,

@@ -3,6 +3,7 @@
 
 #include "device/context.h"
 #include "device/errors.h"
+#include "device/shared_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -146,6 +147,7 @@ static int setup(struct vfu_ctx *ctx, const struct description *d)
     }
     free(region->areas);
     *region = described;
+    shared_memory_add(ctx, d->fd);
     if (d->index == VFU_PCI_DEV_CFG_REGION_IDX) {
         pci_config_limit_region(ctx);
     } else if (ctx->realized && region_is_bar(d->index)) {

@@ -31,6 +31,7 @@
 #include "device/context.h"
 #include "device/memory_guard.h"
 #include "device/negotiation.h"
+#include "device/shared_memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -107,16 +108,17 @@ static int seal_regions(struct vfu_ctx *ctx)
 {
     for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
         int fd = ctx->regions[i].fd;
+        int err = fd >= 0 ? shared_memory_seal(fd) : 0;
 
-        if (fd >= 0 && fcntl(fd, F_GET_SEALS) < 0) {
+        if (err == -EINVAL) {
             vfu_log(ctx, LOG_ERR, "region %d is not a file in memory: use memfd_create()", i);
-            return -EINVAL;
+            return err;
         }
-        if (fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
+        if (err < 0) {
             vfu_log(ctx, LOG_WARNING,
-                    "region %d cannot be sealed against shrinking: %m; "
+                    "region %d cannot be sealed against shrinking: %s; "
                     "use memfd_create() with MFD_ALLOW_SEALING",
-                    i);
+                    i, strerror(-err));
         }
     }
     return 0;
@@ -132,14 +134,9 @@ static int seal_io_fds(struct vfu_ctx *ctx, struct io_fds *io_fds)
         return err;
     }
     for (uint32_t i = 0; i < io_fds->count; i++) {
-        int seals = io_fds->kind[i] == DESCRIPTOR_MEMORY ? fcntl(io_fds->fds[i], F_GET_SEALS) : 0;
-
-        if (io_fds->kind[i] != DESCRIPTOR_MEMORY || (seals >= 0 && (seals & F_SEAL_SHRINK))) {
-            continue;
-        }
-        if (fcntl(io_fds->fds[i], F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
+        if (io_fds->kind[i] == DESCRIPTOR_MEMORY && shared_memory_seal(io_fds->fds[i]) < 0) {
             vfu_log(ctx, LOG_ERR,
-                    "shadow memory of an ioeventfd cannot be sealed against shrinking: %m; "
+                    "shadow memory of an ioeventfd cannot be sealed against shrinking; "
                     "use memfd_create() with MFD_ALLOW_SEALING");
             return -EINVAL;
         }

@@ -4,8 +4,8 @@
 
 #include "device/context.h"
 #include "device/memory_guard.h"
-
 #include "device/poller.h"
+#include "device/shared_memory.h"
 #include "ipc/fd.h"
 #include "ipc/socket.h"
 
@@ -39,9 +39,11 @@ static struct socket_transport *self(const struct transport *transport)
 
 static int socket_attach(struct transport *transport, struct vfu_ctx *ctx, bool wait)
 {
-    AUTO_FD sock = accept4(self(transport)->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    AUTO_FD sock = -1;
     int err = 0;
 
+    shared_memory_begin(ctx);
+    sock = accept4(self(transport)->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (sock < 0) {
         return errno == EWOULDBLOCK ? -EAGAIN : -errno;
     }

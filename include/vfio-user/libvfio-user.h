@@ -287,8 +287,10 @@ static_assert(sizeof(off_t) == 8, "only 64-bit platforms");
  *              Copied. NULL with a descriptor means all of the region.
  * @nr_mmap_areas: how many
  * @fd: the memory behind the region, -1 for none. Borrowed: it has to stay open as long as the
- *      context; clients get it. It ought to be a memfd. Under vfu-broker it has to be one,
- *      and to be set up before the first vfu_attach_ctx(), which seals it against shrinking.
+ *      context; clients get it. It ought to be a memfd with MFD_ALLOW_SEALING: the first
+ *      vfu_attach_ctx() seals it against shrinking, for a client that made it shorter would kill
+ *      the device; standalone, later calls of this function do so at once. What takes no seals is
+ *      shared as it is. Under vfu-broker it has to be a memfd, and to be set up before that call.
  * @offset: where in @fd the region starts
  *
  * Returns 0, or -1 with errno EINVAL (an argument, or BARs that would overlap because one of them
@@ -313,9 +315,10 @@ int vfu_setup_region(vfu_ctx_t *vfu_ctx, int region_idx, size_t size,
  * the region. Clients may ask at any time, and see the newest first. There is no way to take an
  * ioeventfd back; they survive clients.
  *
- * Under vfu-broker: @shadow_fd has to be a memfd that can be sealed against shrinking, which the
- * first vfu_attach_ctx() does. After it, only descriptors can be used that some ioeventfd had
- * before. At most 512 different ones in all regions.
+ * @shadow_fd is sealed against shrinking as the memory of regions is: see vfu_setup_region(). Under
+ * vfu-broker it has to be a memfd that can be, and after the first vfu_attach_ctx() only
+ * descriptors can be used that some ioeventfd had before. At most 512 different ones in all
+ * regions.
  *
  * Returns 0, or -1 with errno:
  *   EINVAL  no such region, not within it, or no descriptor

@@ -331,18 +331,16 @@ static void test_descriptor_is_sent_as_often_as_asked_for(void **state)
     server_expect_descriptors(&fixture->server, before);
 }
 
-/* Under the broker, what clients can reach must not shrink under the device. */
+/* What clients can reach must not shrink under the device. */
 static void test_shared_memory_cannot_be_truncated(void **state)
 {
     struct fixture *fixture = *state;
     AUTO_CLIENT_REGION region;
 
     assert_int_equal(client_get_region_info(fixture->client, 4, &region), 0);
-    if (harness_mode() == SERVER_BROKERED) {
-        assert_true(fcntl(region.fd, F_GET_SEALS) & F_SEAL_SHRINK);
-        assert_int_equal(ftruncate(region.fd, 0), -1);
-        assert_int_equal(errno, EPERM);
-    }
+    assert_true(fcntl(region.fd, F_GET_SEALS) & F_SEAL_SHRINK);
+    assert_int_equal(ftruncate(region.fd, 0), -1);
+    assert_int_equal(errno, EPERM);
     assert_int_equal(client_region_read(fixture->client, 4, 0, &(uint32_t){ 0 }, 4), 0);
 }
 

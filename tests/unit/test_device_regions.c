@@ -3,10 +3,13 @@
 #include "tests/unit/test_device_helper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -522,6 +525,79 @@ static void test_posted_write_has_no_reply(void **state)
     assert_memory_equal(bar.memory, "wxyz", 4);
 }
 
+/* --- memory that clients get --- */
+
+static bool cannot_shrink(int fd)
+{
+    return fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK;
+}
+
+static int share(struct device *device, int index, int fd)
+{
+    return vfu_setup_region(device->ctx, index, 4096, NULL, RW | MEM, NULL, 0, fd, 0);
+}
+
+static void test_shared_memory_is_sealed_from_the_first_attach_on(void **state)
+{
+    struct device *device = *state;
+    int region = device_memory(4096);
+    int shadow = device_memory(4096);
+
+    assert_int_equal(share(device, 0, region), 0);
+    assert_int_equal(vfu_create_ioeventfd(device->ctx, 0, -1, 0, 4, 0, 0, shadow, 0), 0);
+    assert_int_equal(vfu_realize_ctx(device->ctx), 0);
+    assert_false(cannot_shrink(region) || cannot_shrink(shadow));
+    assert_int_equal(vfu_attach_ctx(device->ctx), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_true(cannot_shrink(region) && cannot_shrink(shadow));
+    assert_int_equal(ftruncate(region, 0), -1);
+    assert_int_equal(ftruncate(region, 8192), 0);
+    device_attach(device);
+    close(region);
+    close(shadow);
+}
+
+static void test_memory_that_is_shared_late_is_sealed(void **state)
+{
+    struct device *device = *state;
+    int region = device_memory(4096);
+    int shadow = device_memory(4096);
+
+    assert_int_equal(share(device, 0, region), 0);
+    assert_int_equal(vfu_create_ioeventfd(device->ctx, 0, -1, 0, 4, 0, 0, shadow, 0), 0);
+    assert_true(cannot_shrink(region) && cannot_shrink(shadow));
+    close(region);
+    close(shadow);
+}
+
+/* Programs in the field have files, and memory of which they said that it takes no seals. */
+static void test_memory_that_takes_no_seals_is_shared_all_the_same(void **state)
+{
+    struct device *device = *state;
+    struct vfio_region_info wanted = { .argsz = 4096 };
+    char path[64];
+    int fds[2];
+
+    snprintf(path, sizeof(path), "%s/file", device->dir);
+    fds[0] = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    fds[1] = memfd_create("unsealable", MFD_CLOEXEC);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(ftruncate(fds[i], 4096), 0);
+        assert_int_equal(share(device, (int)i, fds[i]), 0);
+    }
+    device_attach(device);
+    for (uint32_t i = 0; i < 2; i++) {
+        wanted.index = i;
+        assert_int_equal(device_request(device, VFIO_USER_DEVICE_GET_REGION_INFO, &wanted,
+                                        sizeof(wanted), NULL, 0),
+                         0);
+        assert_true(device_answer.fd >= 0);
+        close(device_answer.fd);
+        close(fds[i]);
+    }
+    unlink(path);
+}
+
 #define CREATED(test) cmocka_unit_test_setup_teardown(test, device_setup_created, device_teardown)
 #define ATTACHED(test) cmocka_unit_test_setup_teardown(test, device_setup_attached, device_teardown)
 #define BAR(test) cmocka_unit_test_setup_teardown(test, setup_bar, teardown_bar)
@@ -560,6 +636,9 @@ int main(void)
         BAR(test_direction_of_region_is_enforced),
         BAR(test_region_without_callback_is_einval),
         BAR(test_posted_write_has_no_reply),
+        CREATED(test_shared_memory_is_sealed_from_the_first_attach_on),
+        ATTACHED(test_memory_that_is_shared_late_is_sealed),
+        CREATED(test_memory_that_takes_no_seals_is_shared_all_the_same),
     };
 
     return cmocka_run_group_tests_name("device_regions", tests, NULL, NULL);
