@@ -208,8 +208,24 @@ static _Noreturn void be_device(int channel, int flags)
     _exit(err); /* no look for leaks: that needs what a sealed process has given up */
 }
 
-/* More wake-ups than two short sessions have: nobody is woken for nothing. */
-#define FEW_WAKE_UPS 100
+/*
+ * A context without a client, and without hope for one, shall not wake anybody: the end of its
+ * channel may come meanwhile, and is news once. Returns 0, 204, or the errno of another attach.
+ */
+static int fall_silent(vfu_ctx_t *ctx)
+{
+    struct pollfd fd = { .fd = vfu_get_poll_fd(ctx), .events = POLLIN };
+
+    for (int news = 0; news < 3; news++) {
+        if (vfu_attach_ctx(ctx) == 0 || errno != EAGAIN) {
+            return errno;
+        }
+        if (poll(&fd, 1, 0) == 0) {
+            return 0;
+        }
+    }
+    return 204;
+}
 
 /* One step of a program that polls several contexts. Returns the errno that ends it, or 0. */
 static int step(vfu_ctx_t *ctx, bool *attached)
@@ -220,8 +236,11 @@ static int step(vfu_ctx_t *ctx, bool *attached)
         *attached = true;
         return 0;
     }
-    *attached = *attached && errno != ENOTCONN;
-    return errno == EAGAIN || errno == ENOTCONN ? 0 : errno;
+    if (*attached && errno == ENOTCONN) {
+        *attached = false;
+        return fall_silent(ctx);
+    }
+    return errno == EAGAIN ? 0 : errno;
 }
 
 /* The channels in a row of a broker with the sockets a, b and c; @count of them have a context. */
@@ -242,7 +261,7 @@ static _Noreturn void be_devices(const int *channels, size_t count)
     for (uintptr_t i = 0; i < count; i++) {
         ctxs[i] = create(LIBVFIO_USER_FLAG_ATTACH_NB, paths[i], i + 1);
     }
-    for (unsigned n = 0; n < FEW_WAKE_UPS && err == 0; n++) {
+    while (err == 0) {
         struct pollfd fds[3];
 
         for (size_t i = 0; i < count; i++) {
