@@ -126,7 +126,7 @@ def describe_descriptor(link, path, sockets, resources):
         return "pipe", True
     if link.startswith("anon_inode:"):
         kind = link.partition(":")[2].strip("[]")
-        return kind, kind == "eventfd"
+        return kind, kind in ("eventfd", "eventpoll", "timerfd")
     if link.startswith("socket:["):
         flags = sockets.get(int(link[len("socket:[") : -1]))
         if flags is None:

@@ -198,7 +198,7 @@ class JailReport(unittest.TestCase):
             __file__,
             "socket:[13]",  # listens
             "socket:[99]",  # no UNIX socket of the broker's
-            "anon_inode:[eventpoll]",
+            "anon_inode:inotify",
         ):
             with self.subTest(target=target):
                 world = World()
