@@ -127,7 +127,10 @@ struct client_capabilities {
 /* What we say of ourselves. */
 struct client_offer {
     uint32_t max_msg_fds;
-    uint64_t max_data_xfer_size;
+    uint64_t max_data_xfer_size; /* replies with more than 1 MiB of data end the connection */
+    uint64_t max_dma_maps;       /* 0: 65535 */
+    uint64_t pgsizes;            /* 0: 4096 */
+    uint64_t migration_pgsize;   /* 0: 4096 */
     bool write_multiple;
     bool twin_socket;
 };
@@ -282,15 +285,26 @@ int client_feature_probe(struct client *client, uint32_t number, uint32_t operat
 int client_migration_get_state(struct client *client, uint32_t *state);
 int client_migration_set_state(struct client *client, uint32_t state);
 
-/* Up to @size bytes of the device's state; @read says how many came. */
+/* VFIO_MIGRATION_*. */
+int client_migration_get_flags(struct client *client, uint64_t *flags);
+
+/*
+ * Up to @size bytes of the device's state, at most 1 MiB and what the offer says; @read
+ * says how many came. What is written goes in pieces that the server takes.
+ */
 int client_migration_read(struct client *client, void *buffer, uint32_t size, uint32_t *read);
 int client_migration_write(struct client *client, const void *buffer, uint32_t size);
 
-/* Starts and ends the log of pages that the device writes, in all of guest memory. */
+#define CLIENT_RANGES_MAX 4096u
+
+/* Starts and ends the log of pages that the device writes, in all of guest memory or in parts. */
 int client_dirty_start(struct client *client, uint64_t page_size);
+int client_dirty_start_ranges(struct client *client, uint64_t page_size,
+                              const struct vfio_user_device_feature_dma_logging_range *ranges,
+                              uint32_t count);
 int client_dirty_stop(struct client *client);
 
-/* Bytes of a bitmap: one bit per page, in groups of 64. */
+/* Bytes of a bitmap: one bit per page, in groups of 64. @page_size is not 0. */
 size_t client_dirty_bytes(uint64_t length, uint64_t page_size);
 
 /* What was written in the range since it was last asked for. */

@@ -101,5 +101,8 @@ int command_dispatch(struct client *client, struct stream *stream, struct client
 int serve_command(struct client *client, struct stream *stream,
                   const struct client_message *command);
 
+/* MIG_DATA_WRITE of no more than the server takes; client_collect() has the answer. */
+int migration_submit_write(struct client *client, const void *buffer, uint32_t size, uint16_t *id);
+
 /* Frees what is outstanding. */
 void command_drop_all(struct client *client);

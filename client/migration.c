@@ -122,7 +122,7 @@ int client_migration_read(struct client *client, void *buffer, uint32_t size, ui
     return 0;
 }
 
-int client_migration_write(struct client *client, const void *buffer, uint32_t size)
+int migration_submit_write(struct client *client, const void *buffer, uint32_t size, uint16_t *id)
 {
     const struct vfio_user_mig_data head = { .argsz = (uint32_t)sizeof(head) + size, .size = size };
     const struct client_request request = {
@@ -133,15 +133,76 @@ int client_migration_write(struct client *client, const void *buffer, uint32_t s
         .data_size = size,
     };
 
-    return client_command_fixed(client, &request, NULL, 0);
+    return client_submit(client, &request, id);
+}
+
+static int write_piece(struct client *client, const void *buffer, uint32_t size)
+{
+    uint16_t id;
+    int err = migration_submit_write(client, buffer, size, &id);
+
+    return err < 0 ? err : client_collect(client, id, NULL);
+}
+
+int client_migration_write(struct client *client, const void *buffer, uint32_t size)
+{
+    const uint8_t *at = buffer;
+
+    do {
+        uint32_t limit = (uint32_t)client->server.max_data_xfer_size; /* at most 64 MiB */
+        uint32_t piece = size < limit ? size : limit;
+        int result = write_piece(client, at, piece);
+
+        if (result != 0) {
+            return result;
+        }
+        at += piece;
+        size -= piece;
+    } while (size > 0);
+    return 0;
+}
+
+int client_migration_get_flags(struct client *client, uint64_t *flags)
+{
+    struct vfio_user_device_feature_migration answer;
+    int result =
+        client_feature_get(client, VFIO_DEVICE_FEATURE_MIGRATION, NULL, 0, &answer, sizeof(answer));
+
+    *flags = result == 0 ? answer.flags : 0;
+    return result;
 }
 
 int client_dirty_start(struct client *client, uint64_t page_size)
 {
-    const struct vfio_user_device_feature_dma_logging_control control = { .page_size = page_size };
+    return client_dirty_start_ranges(client, page_size, NULL, 0);
+}
 
-    return client_feature_set(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START, &control,
-                              sizeof(control));
+int client_dirty_start_ranges(struct client *client, uint64_t page_size,
+                              const struct vfio_user_device_feature_dma_logging_range *ranges,
+                              uint32_t count)
+{
+    const struct vfio_user_device_feature_dma_logging_control control = {
+        .page_size = page_size,
+        .num_ranges = count,
+    };
+    uint8_t *data;
+    int result;
+
+    if (count > CLIENT_RANGES_MAX) {
+        return -E2BIG;
+    }
+    data = malloc(sizeof(control) + count * sizeof(*ranges));
+    if (data == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(data, &control, sizeof(control));
+    if (count > 0) {
+        memcpy(data + sizeof(control), ranges, count * sizeof(*ranges));
+    }
+    result = client_feature_set(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START, data,
+                                sizeof(control) + count * sizeof(*ranges));
+    free(data);
+    return result;
 }
 
 int client_dirty_stop(struct client *client)
@@ -156,7 +217,7 @@ size_t client_dirty_bytes(uint64_t length, uint64_t page_size)
     return (size_t)((pages + 63) / 64 * 8);
 }
 
-int client_dirty_report(struct client *client, uint64_t iova, uint64_t length, uint64_t page_size,
+static int report_piece(struct client *client, uint64_t iova, uint64_t length, uint64_t page_size,
                         void *bitmap)
 {
     const struct vfio_user_device_feature_dma_logging_report ask = {
@@ -181,4 +242,25 @@ int client_dirty_report(struct client *client, uint64_t iova, uint64_t length, u
     }
     free(answer);
     return result;
+}
+
+/* A bitmap that is larger than a message may be takes several. */
+int client_dirty_report(struct client *client, uint64_t iova, uint64_t length, uint64_t page_size,
+                        void *bitmap)
+{
+    const uint64_t most = VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE * 8ull;
+    uint8_t *at = bitmap;
+
+    do {
+        uint64_t piece = length / page_size > most ? most * page_size : length;
+        int result = report_piece(client, iova, piece, page_size, at);
+
+        if (result != 0) {
+            return result;
+        }
+        at += VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE;
+        iova += piece;
+        length -= piece;
+    } while (length > 0);
+    return 0;
 }

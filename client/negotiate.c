@@ -20,15 +20,22 @@ static const struct client_offer default_offer = {
     .write_multiple = true,
 };
 
+static uint64_t or_default(uint64_t value, uint64_t otherwise)
+{
+    return value != 0 ? value : otherwise;
+}
+
 /* Returns the size of the text with its NUL. */
 static size_t describe(const struct client_offer *offer, char *text, size_t size)
 {
     int n = snprintf(
         text, size,
         "{\"capabilities\":{\"max_msg_fds\":%" PRIu32 ",\"max_data_xfer_size\":%" PRIu64
-        ",\"max_dma_maps\":65535,\"pgsizes\":4096,\"migration\":{\"pgsize\":4096},"
-        "\"write_multiple\":%s%s}}",
-        offer->max_msg_fds, offer->max_data_xfer_size, offer->write_multiple ? "true" : "false",
+        ",\"max_dma_maps\":%" PRIu64 ",\"pgsizes\":%" PRIu64 ",\"migration\":{\"pgsize\":%" PRIu64
+        "},\"write_multiple\":%s%s}}",
+        offer->max_msg_fds, offer->max_data_xfer_size, or_default(offer->max_dma_maps, 65535),
+        or_default(offer->pgsizes, 4096), or_default(offer->migration_pgsize, 4096),
+        offer->write_multiple ? "true" : "false",
         offer->twin_socket ? ",\"twin_socket\":{\"supported\":true}" : "");
 
     return (size_t)n + 1;

@@ -186,17 +186,23 @@ int stream_receive(struct client *client, struct stream *stream, struct client_m
     return status;
 }
 
+/* Messages in a row, before the clock is looked at again: a server may send without end. */
+#define MAX_IN_A_ROW 256
+
 static int receive_some(struct client *client, struct stream *stream)
 {
     struct client_message message;
     int status = FRAME_PARTIAL;
 
-    while (has_input(stream) &&
-           (status = stream_receive(client, stream, &message)) == FRAME_COMPLETE) {
+    for (int i = 0; i < MAX_IN_A_ROW && has_input(stream); i++) {
+        status = stream_receive(client, stream, &message);
+        if (status != FRAME_COMPLETE) {
+            break;
+        }
         status = command_dispatch(client, stream, &message);
         if (status < 0) {
             client->error = status;
-            return status;
+            break;
         }
     }
     return status;
@@ -239,7 +245,8 @@ int stream_wait(struct client *client, int64_t deadline)
     if (ready < 0 && errno != EINTR) {
         return -errno;
     }
-    return ready == 0 ? -ETIMEDOUT : 0;
+    /* Also when there is something: what keeps arriving is not what is waited for. */
+    return ready == 0 || left < 0 ? -ETIMEDOUT : 0;
 }
 
 int stream_flush(struct client *client, int64_t deadline)

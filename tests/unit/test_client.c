@@ -1146,6 +1146,80 @@ static void test_unread_replies_are_released(void **state)
     close(fd);
 }
 
+/* --- a server that sends without end --- */
+
+static void *flood(void *opaque)
+{
+    const struct vfio_user_dma_region_access access = { .addr = 0x1000, .count = 1 };
+    struct session *session = opaque;
+    struct {
+        struct vfio_user_header header;
+        struct vfio_user_dma_region_access access;
+    } __attribute__((packed)) command = {
+        .header = {
+            .cmd = VFIO_USER_DMA_READ,
+            .msg_size = sizeof(command),
+            .flags = VFIO_USER_F_NO_REPLY,
+        },
+        .access = access,
+    };
+
+    for (;;) {
+        struct pollfd poll_fd = { .fd = session->server, .events = POLLOUT };
+
+        /* Whole messages only: the socket takes one or none. */
+        if (send(session->server, &command, sizeof(command), MSG_NOSIGNAL) < 0 &&
+            (errno != EAGAIN || poll(&poll_fd, 1, -1) < 0)) {
+            return NULL;
+        }
+        if (poll_fd.revents & (POLLHUP | POLLERR)) {
+            return NULL;
+        }
+    }
+}
+
+static void test_endless_commands_of_the_server_do_not_outlast_the_timeout(void **state)
+{
+    struct vfio_user_device_info info;
+    struct session session;
+    pthread_t thread;
+
+    session_open(&session);
+    client_set_timeout(session.client, 50);
+    assert_int_equal(pthread_create(&thread, NULL, flood, &session), 0);
+    assert_int_equal(client_get_device_info(session.client, &info), -ETIMEDOUT);
+    client_free(session.client);
+    pthread_join(thread, NULL);
+    close(session.server);
+}
+
+static void test_offer_names_every_capability(void **state)
+{
+    static const struct vfio_user_version version = { .minor = 2 };
+    const struct client_offer offer = {
+        .max_msg_fds = 3,
+        .max_data_xfer_size = 65536,
+        .max_dma_maps = 17,
+        .pgsizes = 0x201000,
+        .migration_pgsize = 65536,
+        .write_multiple = true,
+        .twin_socket = true,
+    };
+    char text[1024] = "";
+    struct session session;
+
+    session_open(&session);
+    say(&session, 1, VFIO_USER_VERSION, REPLY, 0, &version, sizeof(version), -1, 0);
+    /* A reply that comes before its command is one to nobody, but the command was sent. */
+    client_negotiate_as(session.client, &offer);
+    hear(&session, text, sizeof(text) - 1);
+    assert_string_equal(text + sizeof(struct vfio_user_header) + sizeof(version),
+                        "{\"capabilities\":{\"max_msg_fds\":3,\"max_data_xfer_size\":65536,"
+                        "\"max_dma_maps\":17,\"pgsizes\":2101248,\"migration\":{\"pgsize\":65536},"
+                        "\"write_multiple\":true,\"twin_socket\":{\"supported\":true}}}");
+    session_close(&session);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1190,6 +1264,8 @@ int main(void)
         LEAK_TEST(test_eventfds_are_sent_in_batches_the_server_takes),
         LEAK_TEST(test_too_many_descriptors_are_e2big),
         LEAK_TEST(test_unread_replies_are_released),
+        cmocka_unit_test(test_endless_commands_of_the_server_do_not_outlast_the_timeout),
+        cmocka_unit_test(test_offer_names_every_capability),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
