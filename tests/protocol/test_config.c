@@ -213,6 +213,7 @@ static void test_command_is_written_by_byte_lanes(void **state)
     assert_int_equal(config_read(fixture->client, PCI_COMMAND, 2), PCI_COMMAND_INTX_DISABLE);
 }
 
+/* api.md 4.3.3 [C]: 4 bytes at 0x04, and at 0x3c; and all BARs at once. */
 static void test_command_and_status_in_one_write(void **state)
 {
     struct fixture *fixture = *state;

@@ -380,6 +380,8 @@ static void test_find_out_of_range_is_einval(void **state)
     expect_not_found(device, true, 0xffc, PCI_EXT_CAP_ID_DSN, EINVAL);
     expect_not_found(device, true, 0x1000, PCI_EXT_CAP_ID_DSN, EINVAL);
     expect_not_found(device, true, SIZE_MAX - 1, PCI_EXT_CAP_ID_DSN, EINVAL);
+    expect_not_found(device, true, 0xfc, PCI_EXT_CAP_ID_DSN, EINVAL);
+    expect_not_found(device, false, 0x3c, PCI_CAP_ID_PM, EINVAL);
 }
 
 static void test_find_in_256_bytes(void **state)

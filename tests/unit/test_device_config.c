@@ -282,6 +282,7 @@ static void test_bars_show_their_types(void **state)
     assert_int_equal(read32(device, BAR(5)), 0);
 }
 
+/* api.md 4.3.4 [C]: all ones, read back, restored. */
 static void test_bars_tell_their_sizes(void **state)
 {
     struct device *device = *state;
@@ -319,6 +320,7 @@ static void test_bar_takes_single_bytes(void **state)
     assert_int_equal(read32(device, BAR(0)), 0xfe345000);
 }
 
+/* api.md 4.3.3 [C] */
 static void test_all_bars_take_one_write(void **state)
 {
     struct device *device = *state;
@@ -339,6 +341,7 @@ static void test_unset_bar_reads_one(void **state)
     assert_int_equal(read32(device, BAR(0)), 1);
 }
 
+/* api.md 2.1 [C]: set-up calls are accepted late. */
 static void test_bar_set_up_late_shows_its_type(void **state)
 {
     struct device *device = *state;
@@ -347,6 +350,8 @@ static void test_bar_set_up_late_shows_its_type(void **state)
     assert_int_equal(read32(device, BAR(0)), 4);
     assert_int_equal(read32(device, BAR(1)), 0);
     assert_int_equal(read32(device, BAR(2)), 1);
+    setup_bar(device, 5, 0x1000, VFU_REGION_FLAG_MEM);
+    assert_int_equal(read32(device, BAR(5)), 0);
 }
 
 static void test_large_upper_half_tells_its_size(void **state)
@@ -392,6 +397,63 @@ static void test_small_rom_decodes_2_kib(void **state)
     setup_bar(device, VFU_PCI_DEV_ROM_REGION_IDX, 1, VFU_REGION_FLAG_MEM);
     write32(device, ROM, 0xffffffff);
     assert_int_equal(read32(device, ROM), 0xfffff801);
+}
+
+/* No mask can be made for it in 32 bits: at 2 GiB there is one address bit. */
+static void test_huge_rom_has_one_address_bit(void **state)
+{
+    struct device *device = *state;
+
+    setup_bar(device, VFU_PCI_DEV_ROM_REGION_IDX, 3ul << 29, VFU_REGION_FLAG_MEM);
+    write32(device, ROM, 0xffffffff);
+    assert_int_equal(read32(device, ROM), 0x80000001);
+    write32(device, ROM, 0);
+    setup_bar(device, VFU_PCI_DEV_ROM_REGION_IDX, 1ul << 40, VFU_REGION_FLAG_MEM);
+    write32(device, ROM, 0xffffffff);
+    assert_int_equal(read32(device, ROM), 1);
+}
+
+/* --- the program's side --- */
+
+/* api.md 2.8 [C]: it may read and write any byte at any time. */
+static void test_config_space_is_live(void **state)
+{
+    struct device *device = *state;
+    vfu_pci_config_space_t *config = vfu_pci_get_config_space(device->ctx);
+
+    config->hdr.rid = 0x42;
+    config->hdr.intr.ipin = 3;
+    config->raw[0xf0] = 0x77;
+    assert_int_equal(read32(device, 8) & 0xff, 0x42);
+    assert_int_equal(read32(device, 0x3c) >> 8, 3);
+    assert_int_equal(read32(device, 0xf0), 0x77);
+    write16(device, COMMAND, 7);
+    assert_int_equal(config->hdr.cmd.raw, 7);
+    close(device->client);
+    device->client = -1;
+    assert_int_equal(vfu_run_ctx(device->ctx), -1);
+    assert_ptr_equal(vfu_pci_get_config_space(device->ctx), config);
+    assert_int_equal(config->raw[0xf0], 0x77);
+}
+
+static int lines;
+
+static void on_line(vfu_ctx_t *ctx, int level, const char *message)
+{
+    lines += level == LOG_WARNING;
+}
+
+/* api.md 2.2: the bit is there all the same. */
+static void test_prefetchable_bar_of_32_bits_is_warned_of(void **state)
+{
+    struct device *device = *state;
+
+    lines = 0;
+    assert_int_equal(vfu_setup_log(device->ctx, on_line, LOG_WARNING), 0);
+    setup_bar(device, 0, 0x1000, VFU_REGION_FLAG_MEM | VFU_REGION_FLAG_PREFETCH);
+    device_attach(device);
+    assert_int_equal(lines, 1);
+    assert_int_equal(read32(device, BAR(0)), 8);
 }
 
 /* --- who handles what --- */
@@ -595,6 +657,9 @@ int main(void)
         ATTACHED(test_absent_rom_reads_zero),
         ATTACHED(test_rom_tells_its_size),
         ATTACHED(test_small_rom_decodes_2_kib),
+        ATTACHED(test_huge_rom_has_one_address_bit),
+        ATTACHED(test_config_space_is_live),
+        CREATED(test_prefetchable_bar_of_32_bits_is_warned_of),
         WITH(test_header_is_the_librarys, setup_program),
         WITH(test_rest_is_the_programs, setup_program),
         WITH(test_access_across_the_header_is_split, setup_program),

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ static int create_error(vfu_trans_t trans, const char *path, int flags, int dev_
     return errno;
 }
 
+/* api.md 2.2: in this order; a file that is there is neither used nor removed. */
 static void test_create_bad_arguments(void **state)
 {
     struct device *device = *state;
@@ -59,6 +61,7 @@ static void test_create_longest_path(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
+/* api.md 2.2 [C] */
 static void test_create_empty_path_is_an_abstract_address(void **state)
 {
     vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_SOCK, "", 0, NULL, VFU_DEV_TYPE_PCI);
@@ -140,26 +143,46 @@ static int on_reset(vfu_ctx_t *ctx, vfu_reset_type_t type)
 {
     assert_int_equal(type, VFU_RESET_LOST_CONN);
     assert_non_null(vfu_get_private(ctx));
-    /* interrupts can still be raised */
-    strcat(order, eventfd_slot_get(&ctx->session.irqs.tables[VFU_DEV_ERR_IRQ].eventfds[0]) >= 0
-                      ? "reset+irq "
-                      : "reset ");
+    strcat(order, "reset ");
+    if (ctx->realized &&
+        eventfd_slot_get(&ctx->session.irqs.tables[VFU_DEV_ERR_IRQ].eventfds[0]) >= 0) {
+        strcat(order, "irqs ");
+    }
+    strcat(order, connection_is_open(&ctx->connection) ? "client " : "");
+    strcat(order, access(((struct device *)vfu_get_private(ctx))->path, F_OK) == 0 ? "path" : "");
     return -1;
 }
 
+static int on_quiesce(vfu_ctx_t *ctx)
+{
+    fail();
+    return -1;
+}
+
+/*
+ * api.md 2.2 [C]: regions go, then the device is reset, while eventfds, connection and socket are
+ * still there; and nobody asks whether it is quiet.
+ */
 static void test_destroy_unregisters_then_resets(void **state)
 {
     struct device *device = *state;
     const struct vfio_user_dma_map map = { .argsz = 32, .flags = 1, .size = 4096 };
+    const uint32_t set[5] = { 20, 4 | 32, VFU_DEV_ERR_IRQ, 0, 1 };
+    int event = eventfd(0, EFD_CLOEXEC);
 
     order[0] = '\0';
     assert_int_equal(vfu_setup_device_dma(device->ctx, 10, on_added, on_removed), 0);
     assert_int_equal(vfu_setup_device_reset_cb(device->ctx, on_reset), 0);
     device_attach(device);
     assert_int_equal(device_request(device, VFIO_USER_DMA_MAP, &map, sizeof(map), NULL, 0), 0);
+    assert_int_equal(device_request(device, VFIO_USER_DEVICE_SET_IRQS, set, sizeof(set), &event, 1),
+                     0);
+    vfu_setup_device_quiesce_cb(device->ctx, on_quiesce);
     vfu_destroy_ctx(device->ctx);
-    assert_string_equal(order, "unregister reset ");
+    assert_string_equal(order, "unregister reset irqs client path");
+    assert_int_equal(access(device->path, F_OK), -1);
     device->ctx = NULL;
+    close(event);
 }
 
 static void test_destroy_resets_also_what_was_never_attached(void **state)
@@ -170,10 +193,11 @@ static void test_destroy_resets_also_what_was_never_attached(void **state)
     assert_int_equal(vfu_setup_device_reset_cb(device->ctx, on_reset), 0);
     vfu_realize_ctx(device->ctx);
     vfu_destroy_ctx(device->ctx);
-    assert_string_equal(order, "reset ");
+    assert_string_equal(order, "reset path");
     device->ctx = NULL;
 }
 
+/* api.md 2.2 [C] */
 static void test_destroy_leaves_the_programs_descriptors(void **state)
 {
     struct device *device = *state;
@@ -262,6 +286,7 @@ static void test_log_unknown_level_is_einval_and_changes_nothing(void **state)
     assert_int_equal(seen.lines, 1);
 }
 
+/* api.md 2.3 [C] */
 static void test_log_keeps_errno(void **state)
 {
     struct device *device = *state;

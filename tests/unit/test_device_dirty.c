@@ -321,6 +321,25 @@ static void test_start_with_too_much_memory_is_enomem(void **state)
     close(fd);
 }
 
+/* The same while it is on; the region is not added then. */
+static void test_map_of_too_much_memory_is_enomem(void **state)
+{
+    struct device *device = *state;
+    int fd = memfd_create("large", MFD_CLOEXEC);
+    size_t before;
+
+    assert_true(fd >= 0);
+    before = device_count_descriptors();
+    assert_int_equal(ftruncate(fd, 8ll << 40), 0);
+    assert_int_equal(start(device, PAGE), 0);
+    assert_int_equal(map(device, RW | FILE_IO, 0, 8ull << 40, fd), ENOMEM);
+    assert_int_equal(device_count_descriptors(), before);
+    assert_int_equal(unmap(device, 0, 8ull << 40), ENOENT);
+    assert_int_equal(device->ctx->session.dma.log_bytes, 0);
+    assert_int_equal(map(device, RW | FILE_IO, 0, 1ull << 30, fd), 0);
+    close(fd);
+}
+
 /* --- marking --- */
 
 /* api.md 4.11: put, mark_dirty and direct writes; of entries for writing only. */
@@ -352,7 +371,7 @@ static void test_marked_by(void **state)
     EXPECT_NO_BITS(16);
 }
 
-/* api.md 2.7: twice is harmless, and marks again. */
+/* api.md 2.7 [C]: twice is harmless, and marks again. */
 static void test_marked_again(void **state)
 {
     struct device *device = *state;
@@ -497,6 +516,42 @@ static void test_report_of_a_part_of_a_page(void **state)
     EXPECT_BITS(4, 0, 1, 2, 3);
     assert_int_equal(report(device, 0, 16 * PAGE, PAGE), 0);
     EXPECT_NO_BITS(16);
+    /* Less than its first page. */
+    mark(device->ctx, 0, 1);
+    assert_int_equal(report(device, 0, PAGE, PAGE), 0);
+    EXPECT_BITS(1, 0);
+    assert_int_equal(report(device, 0, 4 * PAGE, PAGE), 0);
+    EXPECT_BITS(4, 0, 1, 2, 3);
+}
+
+/* A region's last page ends where it ends, also if that is the last address. */
+static void test_report_up_to_the_last_address(void **state)
+{
+    struct device *device = *state;
+    const uint64_t base = UINT64_MAX - 7 * PAGE + 1;
+
+    map_memory(device, base, 7 * PAGE);
+    assert_int_equal(start(device, 4 * PAGE), 0);
+    mark(device->ctx, UINT64_MAX - 1, 1);
+    assert_int_equal(report(device, base, 7 * PAGE, PAGE), 0);
+    EXPECT_BITS(7, 4, 5, 6);
+    assert_int_equal(report(device, base, 7 * PAGE, PAGE), 0);
+    EXPECT_NO_BITS(7);
+}
+
+/* An entry that was changed to nothing, which is no page. */
+static void test_nothing_is_marked_by_no_bytes(void **state)
+{
+    struct device *device = *state;
+    uint64_t *entry;
+
+    map_memory(device, 0, 2 * PAGE);
+    assert_int_equal(start(device, PAGE), 0);
+    entry = (uint64_t *)translate(device->ctx, 0, PAGE, PROT_WRITE);
+    entry[2] = 0;
+    vfu_sgl_put(device->ctx, (dma_sg_t *)entry, NULL, 1);
+    assert_int_equal(report(device, 0, 2 * PAGE, PAGE), 0);
+    EXPECT_NO_BITS(2);
 }
 
 /* api.md 7.3 W27: over several regions, with nothing in between. */
@@ -670,6 +725,7 @@ int main(void)
         TEST(test_start_is_clean),
         TEST(test_start_and_stop_keep_within_bounds),
         TEST(test_start_with_too_much_memory_is_enomem),
+        TEST(test_map_of_too_much_memory_is_enomem),
         TEST(test_marked_by),
         TEST(test_marked_again),
         TEST(test_marked_over_several_regions),
@@ -678,6 +734,8 @@ int main(void)
         TEST(test_report_too_large_is_einval),
         TEST(test_report_of_a_part),
         TEST(test_report_of_a_part_of_a_page),
+        TEST(test_report_up_to_the_last_address),
+        TEST(test_nothing_is_marked_by_no_bytes),
         TEST(test_report_over_several_regions),
         TEST(test_report_of_unaligned_regions),
         TEST(test_report_converts_page_sizes),

@@ -487,6 +487,42 @@ static void test_map_limits_of_the_policy_are_einval(void **state)
     close(fd);
 }
 
+/* What a gate says of the next message's descriptor. */
+static void vet(struct device *device, enum descriptor_kind kind, int error)
+{
+    struct transport *transport = device->ctx->transport;
+
+    transport->vets = true;
+    transport->vetting.count = 1;
+    transport->vetting.kind[0] = (uint8_t)kind;
+    transport->vetting.error = error;
+}
+
+static void test_map_of_vetted_memory(void **state)
+{
+    struct device *device = *state;
+    int fd = device_memory(PAGE);
+    size_t before = device_count_descriptors();
+
+    vet(device, DESCRIPTOR_EVENTFD, 0);
+    assert_int_equal(map(device, RW, 0, 0, PAGE, fd), EINVAL);
+    vet(device, DESCRIPTOR_MEMORY, EMFILE);
+    assert_int_equal(map(device, RW, 0, 0, PAGE, fd), EMFILE);
+    assert_int_equal(program.added, 0);
+    vet(device, DESCRIPTOR_MEMORY, 0);
+    assert_int_equal(map(device, RW, 0, 0, PAGE, fd), 0);
+    assert_int_equal(program.last.prot, PROT_READ | PROT_WRITE);
+    vet(device, DESCRIPTOR_READ_ONLY, 0);
+    assert_int_equal(map(device, RW, 0, 0x10000, PAGE, fd), 0);
+    assert_int_equal(program.last.prot, PROT_READ);
+    assert_non_null(program.last.vaddr);
+    vet(device, DESCRIPTOR_WITHHELD, 0);
+    assert_int_equal(map(device, RW, 0, 0x20000, PAGE, fd), 0);
+    assert_null(program.last.vaddr);
+    assert_int_equal(device_count_descriptors(), before);
+    close(fd);
+}
+
 static void test_map_surplus_descriptors_are_closed(void **state)
 {
     struct device *device = *state;
@@ -566,7 +602,7 @@ static void test_lost_client_removes_all(void **state)
     assert_int_equal(program.order[0], 0x1000);
 }
 
-/* api.md 2.7. */
+/* api.md 2.7 [C]. */
 static void test_without_dma_commands_succeed_and_do_nothing(void **state)
 {
     struct device *device = *state;
@@ -610,6 +646,7 @@ int main(void)
         DMA(test_map_repeated_with_a_difference_is_einval),
         DMA(test_map_too_many_is_einval),
         DMA(test_map_limits_of_the_policy_are_einval),
+        DMA(test_map_of_vetted_memory),
         DMA(test_map_surplus_descriptors_are_closed),
         DMA(test_unmap_must_match_exactly),
         DMA(test_unmap_all_removes_in_ascending_order),

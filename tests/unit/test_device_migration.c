@@ -556,6 +556,23 @@ static void test_state_is_running_after_a_reset(void **state)
     assert_int_equal(get_state(device), STOP);
 }
 
+/* api.md 3.2 [C]: the library itself resets nothing then. */
+static void test_state_and_log_outlive_a_function_level_reset(void **state)
+{
+    struct device *device = *state;
+    struct pxcap express = { .hdr.id = PCI_CAP_ID_EXP, .pxdcap.flrc = 1 };
+    const uint16_t control = PCI_EXP_DEVCTL_BCR_FLR;
+    const uint64_t pages[2] = { PAGE, 0 };
+
+    assert_int_equal(vfu_pci_add_capability(device->ctx, 0x80, 0, &express), 0x80);
+    assert_int_equal(set_state(device, PRE_COPY), 0);
+    assert_int_equal(feature(device, START | SET, 24, pages, sizeof(pages)), 0);
+    assert_int_equal(device_config_write(device, 0x80 + PCI_EXP_DEVCTL, &control, 2), 0);
+    assert_int_equal(program.resets, 1);
+    assert_int_equal(device->ctx->session.migration.state, PRE_COPY);
+    assert_int_equal(device->ctx->session.dma.log_shift, 12);
+}
+
 /* api.md 7.3 W36: nothing is left to the next client. */
 static void test_state_is_running_after_a_lost_client(void **state)
 {
@@ -775,6 +792,7 @@ int main(void)
         TEST(test_state_refused_by_the_device),
         TEST(test_state_filters_commands),
         TEST(test_state_is_running_after_a_reset),
+        TEST(test_state_and_log_outlive_a_function_level_reset),
         TEST(test_state_is_running_after_a_lost_client),
         TEST(test_read_data),
         TEST(test_read_data_with_a_longer_request),

@@ -362,6 +362,19 @@ static void test_attach_client_gone_inside_is_econnreset(void **state)
     expect_refused(device, 0);
 }
 
+/* api.md 2.2: the peer vanished before the reply. */
+static void test_attach_client_gone_before_its_reply_is_econnreset(void **state)
+{
+    struct device *device = *state;
+
+    device_connect(device);
+    device_send_command(device, VFIO_USER_VERSION, 0, "\0\0\1", 4, NULL, 0);
+    close(device->client);
+    device->client = -1;
+    assert_int_equal(attach(device), ECONNRESET);
+    device_attach(device);
+}
+
 /* EPROTO would tell the program that it cannot go on at all. */
 static void test_attach_client_sends_out_of_band_is_einval(void **state)
 {
@@ -448,6 +461,7 @@ int main(void)
         CREATED(test_attach_with_descriptors_is_efault),
         CREATED(test_attach_client_gone_silently_is_enomsg),
         CREATED(test_attach_client_gone_inside_is_econnreset),
+        CREATED(test_attach_client_gone_before_its_reply_is_econnreset),
         CREATED(test_attach_client_sends_out_of_band_is_einval),
         CREATED(test_attach_silent_client_times_out),
         CREATED(test_attach_dripping_client_times_out),

@@ -304,7 +304,7 @@ static void test_refused_map_keeps_no_descriptor(void **state)
 
 /* --- asynchronous --- */
 
-/* api.md 4.8: parked, EBUSY until the device says so, then executed with its reply. */
+/* api.md 4.8 [C]: parked, EBUSY until the device says so, then executed with its reply. */
 static void test_parked_request_is_executed_later(void **state)
 {
     struct device *device = *state;
@@ -371,7 +371,7 @@ static void test_parked_request_without_reply(void **state)
     assert_false(device_receive(device, &device_answer));
 }
 
-/* api.md 3.2: the device resets itself; what the client has set up stays. */
+/* api.md 3.2 [C]: the device resets itself; what the client has set up stays. */
 static void test_reset_keeps_what_the_client_has_set_up(void **state)
 {
     struct device *device = *state;
@@ -495,7 +495,7 @@ static void map_one(struct device *device)
     memset(program.order, 0, sizeof(program.order));
 }
 
-/* api.md 4.1: asked first, then regions, then the reset callback. */
+/* api.md 4.1 [C]: asked first, then regions, then the reset callback. */
 static void test_end_of_a_session_in_order(void **state)
 {
     map_one(*state);

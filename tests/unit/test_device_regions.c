@@ -215,6 +215,7 @@ static void test_info_with_room_brings_areas_and_descriptor(void **state)
     close(fd);
 }
 
+/* api.md 4.5 [C] */
 static void test_info_without_room_brings_neither(void **state)
 {
     struct device *device = *state;
@@ -525,6 +526,57 @@ static void test_posted_write_has_no_reply(void **state)
     assert_memory_equal(bar.memory, "wxyz", 4);
 }
 
+/* api.md 2.1 [C]: also while a client is attached, and as often as the program likes. */
+static void test_region_set_up_late_is_served(void **state)
+{
+    struct device *device = *state;
+    const struct region_reply *reply;
+
+    assert_int_equal(get_info(device, 3, 32)->info.size, 0);
+    assert_int_equal(vfu_setup_region(device->ctx, 3, 0x1000, handle_bar, RW | MEM, NULL, 0, -1, 0),
+                     0);
+    reply = get_info(device, 3, 32);
+    assert_int_equal(reply->info.size, 0x1000);
+    assert_int_equal(reply->info.flags, 3);
+    memcpy(bar.memory, "late", 4);
+    bar.calls = 0;
+    assert_int_equal(access_region(device, VFIO_USER_REGION_READ, 0, 3, 4, NULL, 0), 0);
+    assert_int_equal(bar.calls, 1);
+    assert_memory_equal(device_answer.payload + 16, "late", 4);
+    assert_int_equal(vfu_setup_region(device->ctx, 3, 0, NULL, RW, NULL, 0, -1, 0), 0);
+    assert_int_equal(get_info(device, 3, 32)->info.size, 0);
+    assert_int_equal(access_region(device, VFIO_USER_REGION_READ, 0, 3, 4, NULL, 0), EINVAL);
+}
+
+static ssize_t remove_itself(vfu_ctx_t *ctx, char *buf, size_t count, off_t offset, bool is_write)
+{
+    bar.calls++;
+    assert_int_equal(vfu_setup_region(ctx, 2, 0, NULL, RW, NULL, 0, -1, 0), 0);
+    return (ssize_t)count;
+}
+
+static void test_region_removed_by_the_first_of_several_writes(void **state)
+{
+    struct device *device = *state;
+    struct {
+        uint64_t count;
+        struct vfio_user_region_write writes[3];
+    } __attribute__((packed)) multi = { .count = 3 };
+    uint64_t done;
+
+    for (int i = 0; i < 3; i++) {
+        multi.writes[i] = (struct vfio_user_region_write){ .region = 2, .count = 4 };
+    }
+    device->ctx->session.client.write_multiple = true;
+    assert_int_equal(vfu_setup_region(device->ctx, 2, MIB, remove_itself, RW | MEM, NULL, 0, -1, 0),
+                     0);
+    assert_int_equal(
+        device_request(device, VFIO_USER_REGION_WRITE_MULTI, &multi, sizeof(multi), NULL, 0), 0);
+    memcpy(&done, device_answer.payload, sizeof(done));
+    assert_int_equal(done, 1);
+    assert_int_equal(bar.calls, 1);
+}
+
 /* --- memory that clients get --- */
 
 static bool cannot_shrink(int fd)
@@ -636,6 +688,8 @@ int main(void)
         BAR(test_direction_of_region_is_enforced),
         BAR(test_region_without_callback_is_einval),
         BAR(test_posted_write_has_no_reply),
+        BAR(test_region_set_up_late_is_served),
+        BAR(test_region_removed_by_the_first_of_several_writes),
         CREATED(test_shared_memory_is_sealed_from_the_first_attach_on),
         ATTACHED(test_memory_that_is_shared_late_is_sealed),
         CREATED(test_memory_that_takes_no_seals_is_shared_all_the_same),

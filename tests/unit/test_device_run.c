@@ -76,7 +76,7 @@ static void expect_served(struct device *device)
         device_request(device, VFIO_USER_DEVICE_GET_INFO, get_info, sizeof(get_info), NULL, 0), 0);
 }
 
-/* --- results --- */
+/* --- results: the table of api.md 2.2 --- */
 
 static void test_run_before_realize_is_einval(void **state)
 {
@@ -619,6 +619,54 @@ static void test_client_gone_resets_and_lets_the_next_one_in(void **state)
     assert_int_equal(command, 7); /* config space stays */
 }
 
+static char order[64];
+
+static void on_removed(vfu_ctx_t *ctx, vfu_dma_info_t *info)
+{
+    strcat(order, "unregister ");
+}
+
+static int on_lost(vfu_ctx_t *ctx, vfu_reset_type_t type)
+{
+    assert_int_equal(type, VFU_RESET_LOST_CONN);
+    strcat(order, "reset ");
+    strcat(order, vfu_irq_trigger(ctx, 0) == 0 ? "irqs " : "");
+    strcat(order, connection_is_open(&ctx->connection) ? "client" : "");
+    return 0;
+}
+
+/*
+ * api.md 4.1 [C]: regions go, then the device is reset, then eventfds and connection go. What the
+ * program has said stays.
+ */
+static void test_client_gone_takes_its_things_in_order(void **state)
+{
+    struct device *device = *state;
+    const struct vfio_user_dma_map map = { .argsz = 32, .flags = 1, .size = 4096 };
+    const uint32_t set[5] = { 20, 4 | 32, VFU_DEV_MSIX_IRQ, 0, 1 };
+    int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    eventfd_t value = 0;
+
+    order[0] = '\0';
+    assert_int_equal(vfu_setup_device_nr_irqs(device->ctx, VFU_DEV_MSIX_IRQ, 2), 0);
+    assert_int_equal(vfu_setup_device_dma(device->ctx, 10, NULL, on_removed), 0);
+    assert_int_equal(vfu_setup_device_reset_cb(device->ctx, on_lost), 0);
+    assert_int_equal(device_request(device, VFIO_USER_DMA_MAP, &map, sizeof(map), NULL, 0), 0);
+    assert_int_equal(device_request(device, VFIO_USER_DEVICE_SET_IRQS, set, sizeof(set), &event, 1),
+                     0);
+    close(device->client);
+    device->client = -1;
+    assert_int_equal(run(device), -ENOTCONN);
+    assert_string_equal(order, "unregister reset irqs client");
+    assert_int_equal(eventfd_read(event, &value), 0);
+    assert_int_equal(vfu_irq_trigger(device->ctx, 0), -1);
+    assert_int_equal(errno, ENOENT); /* the count is as it was */
+    assert_false(connection_is_open(&device->ctx->connection));
+    device_attach(device);
+    expect_served(device);
+    close(event);
+}
+
 static void test_client_gone_inside_a_message_is_the_same(void **state)
 {
     struct device *device = *state;
@@ -663,6 +711,7 @@ static void interrupt_in(useconds_t delay)
     assert_int_equal(setitimer(ITIMER_REAL, &timer, NULL), 0);
 }
 
+/* api.md 2.2 [C]: how programs wake themselves. */
 static void test_blocking_run_is_eintr_after_a_signal(void **state)
 {
     struct device *device = *state;
@@ -777,6 +826,7 @@ int main(void)
         ATTACHED(test_out_of_band_data_inside_a_message_is_the_end),
         RESET(test_device_reset_is_the_programs),
         RESET(test_client_gone_resets_and_lets_the_next_one_in),
+        RESET(test_client_gone_takes_its_things_in_order),
         RESET(test_client_gone_inside_a_message_is_the_same),
         RESET(test_client_gone_before_its_reply_counts_the_request),
         RESET(test_blocking_run_is_eintr_after_a_signal),

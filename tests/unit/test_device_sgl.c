@@ -160,7 +160,8 @@ static void test_translate_several_regions(void **state)
     assert_ptr_not_equal(sgl.entries[0].region, sgl.entries[1].region);
 }
 
-/* api.md 2.7: -n - 1 and errno 0 if n entries are needed; what there is room for is filled in. */
+/* api.md 2.7, 7.6: -n - 1 and errno 0 if n entries are needed; what there is room for is filled in.
+ */
 static void test_translate_with_too_little_room(void **state)
 {
     map(*state, RW, 0, PAGE);
@@ -225,8 +226,13 @@ static void test_translate_looks_at_writing_only(void **state)
 /* api.md 2.7, 7.4 W53: not a crash. */
 static void test_translate_without_dma_is_einval(void **state)
 {
+    struct device *device = *state;
+
     ASSERT_FAILS(translate(*state, 0, 1, 1, PROT_READ), EINVAL);
     ASSERT_FAILS(translate(*state, 0, 0, 1, PROT_READ), EINVAL);
+    assert_int_equal(vfu_setup_device_dma(device->ctx, 10, NULL, NULL), 0);
+    ASSERT_FAILS(vfu_addr_to_sgl(device->ctx, 0, 1, NULL, 1, PROT_READ), EINVAL);
+    ASSERT_FAILS(vfu_addr_to_sgl(device->ctx, 0, 1, NULL, 0, PROT_READ), ENOENT);
 }
 
 /* --- vfu_sgl_get, vfu_sgl_put, vfu_sg_is_mappable --- */
@@ -495,6 +501,12 @@ static void test_copy_bad_arguments(void **state)
     assert_int_equal(translate(device, 0, 8, 1, PROT_READ), 1);
     sgl.entries[0].writeable = true;
     ASSERT_FAILS(vfu_sgl_write(device->ctx, sg(0), 1, data, VFU_SGL_DIRECT_ACCESS), EPERM);
+    sgl.entries[0].writeable = false;
+    ASSERT_FAILS(vfu_sgl_read(device->ctx, sg(0), 1, NULL, VFU_SGL_DIRECT_ACCESS), EINVAL);
+    ASSERT_FAILS(vfu_sgl_read(device->ctx, NULL, 1, data, VFU_SGL_DIRECT_ACCESS), EINVAL);
+    sgl.entries[0].length = 0; /* that is nothing, and no message to the client */
+    assert_int_equal(vfu_sgl_read(device->ctx, sg(0), 1, data, VFU_SGL_DIRECT_ACCESS), 0);
+    assert_int_equal(vfu_sgl_read(device->ctx, sg(0), 1, data, 0), 0);
     memset(&sgl, 0, sizeof(sgl));
     ASSERT_FAILS(vfu_sgl_read(device->ctx, sg(0), 1, data, VFU_SGL_DIRECT_ACCESS), EINVAL);
     close(fd);

@@ -2,7 +2,8 @@
 /*
  * A device whose own threads use guest memory and raise interrupts, while its client changes both
  * and comes and goes. What the threads find can be checked; what they must not do to each other is
- * for ThreadSanitizer to tell, under which tests/run.sh runs this test too.
+ * for ThreadSanitizer to tell, under which tests/run.sh runs this test too. api.md 4.14 [C]: which
+ * calls those are.
  */
 #include "tests/unit/test_device_helper.h"
 
