@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,12 +24,17 @@
 
 int isolate_die_with_parent(int alive)
 {
-    struct pollfd parent = { .fd = alive };
+    struct pollfd parent = { .fd = alive, .events = POLLIN };
 
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
         return -errno;
     }
-    /* It may have ended before the call above: then nobody would ever signal us. */
+    /*
+     * It may have ended before the call above: then nobody would ever signal us. While it ends, it
+     * looks for whom to signal and becomes what poll(2) sees without letting go of the list of
+     * processes, and getpriority(PRIO_PGRP) takes that: it waits for both, or comes before them.
+     */
+    getpriority(PRIO_PGRP, 0);
     if (poll(&parent, 1, 0) < 0) {
         return -errno;
     }

@@ -12,7 +12,7 @@
 
 /*
  * Kills the caller when its parent ends. Must come after the last change of uid, which clears it.
- * @alive is a descriptor whose other end only the parent holds: -ESRCH if it has ended already.
+ * @alive is a pidfd of the parent: -ESRCH if it has ended already, reaped or not.
  */
 int isolate_die_with_parent(int alive);
 
