@@ -143,7 +143,9 @@ static int start_processes(struct session *session, const struct jail_plan *plan
         err =
             door_start(&session->doors[i], session, i + 1, session->door_count, plan, gate_filter);
     }
-    return err == 0 ? send_seal(session, plan) : err;
+    err = err == 0 ? send_seal(session, plan) : err;
+    /* A device that is dead already: its pidfd tells how, and it is no fault of the jail. */
+    return err == -EPIPE || err == -ECONNRESET ? 0 : err;
 }
 
 static void log_start(const struct session *session)
