@@ -6,6 +6,7 @@
 #include "ipc/fd.h"
 
 #include <errno.h>
+#include <linux/close_range.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdio.h>
@@ -180,22 +181,63 @@ static int add_policy_calls(scmp_filter_ctx ctx, const struct policy *policy, co
     return 0;
 }
 
+/* Rule @i of those that @policy's device has; NULL behind the last. */
+static const struct filter_rule *final_rule(const struct policy *policy, size_t i)
+{
+    if (i < filter_final_rule_count) {
+        return &filter_final_rules[i];
+    }
+    i -= filter_final_rule_count;
+    return policy->jail_threads > 0 && i < filter_thread_rule_count ? &filter_thread_rules[i]
+                                                                    : NULL;
+}
+
 int filter_compile_final(struct filter *filter, const struct policy *policy, size_t channels,
                          const char **unknown)
 {
     AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_NOTIFY, SCMP_ACT_NOTIFY);
+    const struct filter_rule *rule;
     int err = ctx != NULL ? 0 : -EINVAL;
 
     *unknown = NULL;
-    for (size_t i = 0; err == 0 && i < filter_final_rule_count; i++) {
-        if (!policy_lists(policy, filter_final_rules[i].syscall)) {
-            err = add_rule(ctx, &filter_final_rules[i], (unsigned)channels);
+    for (size_t i = 0; err == 0 && (rule = final_rule(policy, i)) != NULL; i++) {
+        if (!policy_lists(policy, rule->syscall)) {
+            err = add_rule(ctx, rule, (unsigned)channels);
         }
     }
     if (err == 0) {
         err = add_policy_calls(ctx, policy, unknown);
     }
     return err == 0 ? export(ctx, filter) : err;
+}
+
+/* Argument @arg has the bits @value under @mask. */
+static int deny_masked(scmp_filter_ctx ctx, int nr, unsigned arg, scmp_datum_t mask,
+                       scmp_datum_t value)
+{
+    const struct scmp_arg_cmp cmp = { arg, SCMP_CMP_MASKED_EQ, mask, value };
+
+    return seccomp_rule_add_array(ctx, SCMP_ACT_TRACE(0), nr, 1, &cmp);
+}
+
+/*
+ * Namespaces of its own, or a table of descriptors of its own: verify.c looks at those of a
+ * process, which all of its threads have to share.
+ */
+static int deny_separation(scmp_filter_ctx ctx)
+{
+    int err = 0;
+
+    for (unsigned bit = 0; err == 0 && bit < 32; bit++) {
+        if (CLONE_NAMESPACES & 1u << bit) {
+            err = deny_masked(ctx, SCMP_SYS(clone), 0, 1u << bit, 1u << bit);
+        }
+    }
+    err = err == 0 ? deny_masked(ctx, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_FILES, CLONE_THREAD)
+                   : err;
+    return err == 0 ? deny_masked(ctx, SCMP_SYS(close_range), 2, CLOSE_RANGE_UNSHARE,
+                                  CLOSE_RANGE_UNSHARE)
+                    : err;
 }
 
 int filter_compile_start(struct filter *filter)
@@ -210,14 +252,7 @@ int filter_compile_start(struct filter *filter)
             err = seccomp_rule_add(ctx, SCMP_ACT_TRACE(0), nr, 0);
         }
     }
-    for (unsigned bit = 0; err == 0 && bit < 32; bit++) {
-        scmp_datum_t flag = 1u << bit;
-
-        if (CLONE_NAMESPACES & flag) {
-            err = seccomp_rule_add(ctx, SCMP_ACT_TRACE(0), SCMP_SYS(clone), 1,
-                                   SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
-        }
-    }
+    err = err == 0 ? deny_separation(ctx) : err;
     return err == 0 ? export(ctx, filter) : err;
 }
 
@@ -261,11 +296,10 @@ void filter_describe_final(const struct policy *policy, size_t channels,
                            void (*line)(const char *syscall, const char *condition,
                                         const char *reason))
 {
+    const struct filter_rule *rule;
     char text[64];
 
-    for (size_t i = 0; i < filter_final_rule_count; i++) {
-        const struct filter_rule *rule = &filter_final_rules[i];
-
+    for (size_t i = 0; (rule = final_rule(policy, i)) != NULL; i++) {
         if (!policy_lists(policy, rule->syscall)) {
             line(rule->syscall, describe_condition(rule, channels, text, sizeof(text)),
                  rule->reason);

@@ -68,6 +68,23 @@ const struct filter_rule filter_final_rules[] = {
 };
 const size_t filter_final_rule_count = ARRAY_SIZE(filter_final_rules);
 
+/* No thread can be made: clone is not among them. device/seal.c sees to it that the C library asks
+ * for no more than this. */
+const struct filter_rule filter_thread_rules[] = {
+    ANY("rseq", "the start of a thread, which may come after the seal"),
+    ANY("set_robust_list", "the start of a thread"),
+    ANY("rt_sigprocmask", "the start and the end of a thread: its signals"),
+    ONE("mprotect", "prot == RW", "allocations of a thread: its heap grows",
+        ARG_IS(2, PROT_READ | PROT_WRITE)),
+    TWO("mmap", "prot == NONE, flags == PRIVATE|ANONYMOUS|NORESERVE",
+        "the first allocation of a thread: room for its heap",
+        ARG_IS(2, PROT_NONE), ARG_IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)),
+    ONE("madvise", "advice == DONTNEED", "the end of a thread: its stack is given back",
+        ARG_IS(2, MADV_DONTNEED)),
+    ANY("exit", "the end of a thread"),
+};
+const size_t filter_thread_rule_count = ARRAY_SIZE(filter_thread_rules);
+
 const struct filter_rule filter_gate_rules[] = {
     ANY("ppoll", "wait for supervisor, device and clients"),
     ANY("recvmsg", "receive messages and descriptors"),

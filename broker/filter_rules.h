@@ -32,6 +32,10 @@ struct filter_rule {
 extern const struct filter_rule filter_final_rules[];
 extern const size_t filter_final_rule_count;
 
+/* More of them, where the policy has jail.threads. */
+extern const struct filter_rule filter_thread_rules[];
+extern const size_t filter_thread_rule_count;
+
 extern const struct filter_rule filter_gate_rules[];
 extern const size_t filter_gate_rule_count;
 

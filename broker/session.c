@@ -223,6 +223,12 @@ static int hand_over(struct session *session)
     return err;
 }
 
+static void fail_verification(struct session *session, const char *cause)
+{
+    FAIL_SESSION(session, SESSION_OUTCOME_JAIL, "verification-failed",
+                 "session=%u process=device cause=\"%s\"", session->id, cause);
+}
+
 static void on_device_channel(struct session *session, const struct jail_plan *plan)
 {
     struct control_message message;
@@ -248,8 +254,7 @@ static void on_device_channel(struct session *session, const struct jail_plan *p
         return;
     }
     if (verify_device(plan, &session->device, error, sizeof(error)) < 0) {
-        FAIL_SESSION(session, SESSION_OUTCOME_JAIL, "verification-failed",
-                     "session=%u process=device cause=\"%s\"", session->id, error);
+        fail_verification(session, error);
         return;
     }
     log_debug("device-verified", "session=%u device=%d", session->id, session->device.pid);
@@ -346,6 +351,7 @@ static void on_notify(struct session *session, const struct jail_plan *plan)
         struct seccomp_notif notif;
         uint8_t room[256]; /* later kernels may tell more */
     } request = { .room = { 0 } };
+    char error[256];
     char name[64];
 
     if (ioctl(session->notify, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0) {
@@ -358,6 +364,13 @@ static void on_notify(struct session *session, const struct jail_plan *plan)
 
     if (plan->audit != NULL && data->arch == filter_native() && data->nr < AUDIT_MAX_CALLS) {
         let_through(session, &request.notif, plan->audit);
+        return;
+    }
+    /* A thread that the policy does not allow may only now begin, with calls that are for threads.
+     */
+    if (session->state == SESSION_STARTING &&
+        verify_threads(plan, &session->device, error, sizeof(error)) < 0) {
+        fail_verification(session, error);
         return;
     }
     filter_syscall_name(data->arch, data->nr, name, sizeof(name));

@@ -166,30 +166,41 @@ static int check_no_child(struct context *c, int tasks, const char *thread)
     return pids[0] == '\0' ? 0 : FAIL(c, "child process %s, wanted none", pids);
 }
 
-/* Threads are not built yet (jail.threads): there must be one, and each must be confined. */
-static int check_threads(struct context *c)
+/* 0 if it is confined, 1 if it has ended meanwhile: no new one can come. */
+static int check_thread(struct context *c, int tasks, const char *thread)
 {
-    AUTO_DIR tasks = open_dir(c->proc, "task");
     char status[STATUS_SIZE];
     char name[300];
-    unsigned count = 0;
+
+    snprintf(name, sizeof(name), "%s/status", thread);
+    if (read_status(c, tasks, name, status) == 0 && check_status(c, status, 2, true) == 0 &&
+        check_no_child(c, tasks, thread) == 0) {
+        return 0;
+    }
+    return faccessat(tasks, name, F_OK, 0) < 0 ? 1 : -1;
+}
+
+static int check_threads(struct context *c)
+{
+    uint32_t allowed = c->plan->policy->jail_threads;
+    AUTO_DIR tasks = open_dir(c->proc, "task");
+    uint32_t count = 0;
 
     if (tasks == NULL) {
         return FAIL(c, "task: %s", strerror(errno));
     }
     for (struct dirent *entry = readdir(tasks); entry != NULL; entry = readdir(tasks)) {
-        if (entry->d_name[0] == '.') {
-            continue;
-        }
-        snprintf(name, sizeof(name), "%s/status", entry->d_name);
-        if (read_status(c, dirfd(tasks), name, status) < 0 ||
-            check_status(c, status, 2, true) < 0 ||
-            check_no_child(c, dirfd(tasks), entry->d_name) < 0) {
+        int result = entry->d_name[0] != '.' ? check_thread(c, dirfd(tasks), entry->d_name) : 1;
+
+        if (result < 0) {
             return -1;
         }
-        count++;
+        count += result == 0;
     }
-    return count == 1 ? 0 : FAIL(c, "%u threads, wanted 1", count);
+    return count >= 1 && count - 1 <= allowed
+               ? 0
+               : FAIL(c, "%u threads besides the first, the policy allows %u (jail.threads)",
+                      count - 1, allowed);
 }
 
 /* --- namespaces ---------------------------------------------------------------------------- */
@@ -316,20 +327,32 @@ static int check_descriptors(struct context *c)
     return 0;
 }
 
-int verify_device(const struct jail_plan *plan, const struct jail_process *process, char *error,
-                  size_t error_size)
+static int verify(const struct jail_plan *plan, const struct jail_process *process, bool all,
+                  char *error, size_t error_size)
 {
     struct context c = {
         .plan = plan, .process = process, .proc = -1, .error = error, .error_size = error_size
     };
     int result = -1;
 
-    if (open_proc(&c, process->pid) == 0 && check_threads(&c) == 0 && check_namespaces(&c) == 0 &&
-        check_descriptors(&c) == 0) {
+    if (open_proc(&c, process->pid) == 0 && check_threads(&c) == 0 &&
+        (!all || (check_namespaces(&c) == 0 && check_descriptors(&c) == 0))) {
         result = 0;
     }
     fd_close(&c.proc);
     return result;
+}
+
+int verify_device(const struct jail_plan *plan, const struct jail_process *process, char *error,
+                  size_t error_size)
+{
+    return verify(plan, process, true, error, error_size);
+}
+
+int verify_threads(const struct jail_plan *plan, const struct jail_process *process, char *error,
+                   size_t error_size)
+{
+    return verify(plan, process, false, error, error_size);
 }
 
 int verify_gate(const struct jail_plan *plan, pid_t pid, char *error, size_t error_size)

@@ -7,7 +7,12 @@
 
 #include "broker/jail.h"
 
-/* Both return 0, or -1 with what was wanted and what was found in @error. */
+/* All return 0, or -1 with what was wanted and what was found in @error. */
 int verify_device(const struct jail_plan *plan, const struct jail_process *process, char *error,
                   size_t error_size);
+
+/* Its threads alone: as soon as the final filter is loaded. */
+int verify_threads(const struct jail_plan *plan, const struct jail_process *process, char *error,
+                   size_t error_size);
+
 int verify_gate(const struct jail_plan *plan, pid_t pid, char *error, size_t error_size);

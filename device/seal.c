@@ -35,14 +35,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,6 +54,9 @@
 
 /* Enough that qsort(3) asks for the size of memory (glibc: above 1024 bytes). */
 #define WARM_UP_ITEMS 1024
+
+/* glibc: NARENAS_FROM_NCORES(1), of which no machine has less. */
+#define MAX_HEAPS 8
 
 /* The filter is loaded: set once, by the thread that does it. */
 static atomic_bool is_sealed;
@@ -166,6 +172,18 @@ static void warm_up_stream(FILE *stream)
     }
 }
 
+/*
+ * Threads have heaps of their own. When one shrinks first, glibc reads /proc/sys/vm, and when there
+ * are 8 of them it asks for the number of processors: so none shrinks, and there are no more.
+ */
+static void warm_up_heaps(void)
+{
+    if (!__libc_single_threaded) {
+        mallopt(M_TRIM_THRESHOLD, INT_MAX);
+        mallopt(M_ARENA_MAX, MAX_HEAPS);
+    }
+}
+
 static void warm_up(void)
 {
     static int items[WARM_UP_ITEMS];
@@ -175,6 +193,7 @@ static void warm_up(void)
     time_t zero = 0;
 
     free(malloc(1));
+    warm_up_heaps();
     negotiation_warm_up();
     qsort(items, WARM_UP_ITEMS, sizeof(items[0]), compare_items);
     errno = EINVAL;

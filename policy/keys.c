@@ -135,7 +135,7 @@ static const struct policy_key jail_keys[] = {
       .unique = true },
     { "syscalls", POLICY_KEY_STRINGS, "[]", TARGET(policy, jail_syscalls), .min = 1, .max = 64,
       .pattern = "^[a-z_][a-z0-9_]*$", .wanted = "the name of a system call", .unique = true },
-    { "threads", .type = POLICY_KEY_NOT_BUILT },
+    { "threads", POLICY_KEY_INTEGER, "0", TARGET(policy, jail_threads), .min = 0, .max = 1024 },
     { "optional", POLICY_KEY_SET, "[\"mdwe\"]", TARGET(policy, jail_optional), .unique = true,
       .choices = policy_layers },
     { "limits", POLICY_KEY_OBJECT, "{}", .keys = limit_keys },

@@ -74,6 +74,7 @@ struct policy {
     char **jail_files;      /* NULL-terminated, absolute */
     char **jail_syscalls;   /* NULL-terminated names; the broker checks that they exist */
     unsigned jail_optional; /* set of enum jail_layer */
+    uint32_t jail_threads;  /* beside the first one */
 
     uint64_t limit_memory; /* bytes, RLIMIT_DATA */
     uint32_t limit_descriptors;

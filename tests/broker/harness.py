@@ -37,6 +37,7 @@ STAGED = [
     "samples/hello",
     "tests/broker/broker-test-device",
     "tests/broker/broker-test-contexts",
+    "tests/broker/broker-test-workers",
 ]
 
 # What the sanitizers' run-time library does beyond the base: it allocates in its own way, asks where

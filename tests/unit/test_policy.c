@@ -37,6 +37,7 @@ static const char full_policy[] =
     " 'resources': [{'name': 'disk.0', 'path': '/srv/disk', 'access': 'rw'},\n"
     "               {'name': 'rom', 'path': '/srv/..rom'}],\n"
     " 'jail': {'files': ['/etc/card.conf', '/usr/lib/.card'], 'syscalls': ['fsync', 'pread64'],\n"
+    " 'threads': 7,\n"
     "          'optional': ['landlock', 'user-namespace'],\n"
     "          'limits': {'memory': 2097152, 'descriptors': 5}},\n"
     " 'restart': {'on_crash': 'stop', 'max': 0, 'within_seconds': 9},\n"
@@ -67,6 +68,7 @@ static void test_default_of_every_key(void **state)
     assert_int_equal(policy->resource_count, 0);
     assert_null(policy->jail_files[0]);
     assert_null(policy->jail_syscalls[0]);
+    assert_int_equal(policy->jail_threads, 0);
     assert_int_equal(policy->jail_optional, JAIL_LAYER_MDWE);
     assert_int_equal(policy->limit_memory, 64 << 20);
     assert_int_equal(policy->limit_descriptors, 32);
@@ -121,6 +123,7 @@ static void check_full_jail(const struct policy *policy)
     assert_string_equal(policy->jail_syscalls[0], "fsync");
     assert_string_equal(policy->jail_syscalls[1], "pread64");
     assert_null(policy->jail_syscalls[2]);
+    assert_int_equal(policy->jail_threads, 7);
     assert_int_equal(policy->jail_optional, JAIL_LAYER_LANDLOCK | JAIL_LAYER_USER_NAMESPACE);
     assert_int_equal(policy->limit_memory, 2097152);
     assert_int_equal(policy->limit_descriptors, 5);
@@ -184,8 +187,9 @@ static void test_unknown_key_is_named(void **state)
     policy_expect_value_error("irqs.max", "1", "unknown key, wanted one of max_vectors");
     policy_expect_value_error("jail.limits.cpu", "1",
                               "unknown key, wanted one of memory, descriptors");
-    policy_expect_value_error("jail.limit", "{}",
-                              "unknown key, wanted one of user, files, syscalls, optional, limits");
+    policy_expect_value_error(
+        "jail.limit", "{}",
+        "unknown key, wanted one of user, files, syscalls, threads, optional, limits");
     policy_expect_value_error("restart.on-crash", "'stop'",
                               "unknown key, wanted one of on_crash, max, within_seconds");
     policy_expect_error("{'version':1,'device':{'program':'p'},"
@@ -200,7 +204,6 @@ static void test_key_not_built_yet_is_refused(void **state)
 {
     policy_expect_value_error("poll_us", "50", NOT_BUILT "no such key");
     policy_expect_value_error("watchdog_seconds", "5", NOT_BUILT "no such key");
-    policy_expect_value_error("jail.threads", "0", NOT_BUILT "no such key");
     policy_expect_value_error("jail.limits.cpu_percent", "null", NOT_BUILT "no such key");
     policy_expect_value_error("client.process", "'shared'",
                               "found \"shared\", " NOT_BUILT "\"per-session\"");
@@ -543,7 +546,7 @@ static void test_wrong_type_of_every_value_is_named(void **state)
 {
     struct json_object *root = parse_full_policy();
 
-    assert_int_equal(break_values(root, root, ""), 3 * 59);
+    assert_int_equal(break_values(root, root, ""), 3 * 60);
     json_object_put(root);
 }
 
