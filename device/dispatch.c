@@ -67,15 +67,7 @@ bool dispatch_carries_fds(const struct vfio_user_header *header)
 static int execute(struct vfu_ctx *ctx, const struct command *command,
                    const struct request *request, struct reply *reply)
 {
-    const struct vetting *vetting = &ctx->transport->vetting;
-
-    if (request->size < command->min_payload) {
-        return -EINVAL;
-    }
-    if (command->carries_fds && vetting->error != 0) {
-        return -vetting->error;
-    }
-    return command->handle(ctx, request, reply);
+    return request->size >= command->min_payload ? command->handle(ctx, request, reply) : -EINVAL;
 }
 
 static void complete(struct reply *reply, const struct vfio_user_header *header, int err)

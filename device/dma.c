@@ -43,6 +43,16 @@ static size_t page_size_of(const struct stat *status)
     return block > page && (block & (block - 1)) == 0 ? block : page;
 }
 
+/*
+ * mmap(2) would say so too, unless it finds fault with the direction first. Of anonymous files some
+ * can be mapped, but none can be read at an offset.
+ */
+static bool is_no_memory(const struct stat *status, bool map)
+{
+    return S_ISFIFO(status->st_mode) || S_ISSOCK(status->st_mode) || S_ISDIR(status->st_mode) ||
+           (!map && (status->st_mode & S_IFMT) == 0);
+}
+
 /* Looks at the file behind a range. Returns 0 or a negative errno. */
 static int inspect_file(const struct dma_request *request, struct dma_region *region)
 {
@@ -51,12 +61,18 @@ static int inspect_file(const struct dma_request *request, struct dma_region *re
     int err;
 
     region->info.page_size = (size_t)sysconf(_SC_PAGESIZE);
+    if (request->refused < 0) {
+        return request->refused;
+    }
     if (request->fd < 0) {
         return 0;
     }
     err = file_status(request->fd, &status);
     if (err < 0) {
         return err;
+    }
+    if (is_no_memory(&status, request->map)) {
+        return -ENODEV;
     }
     if (__builtin_add_overflow(request->offset, request->size, &end)) {
         return -EINVAL;
@@ -188,8 +204,8 @@ static bool is_repetition(const struct dma_request *request, const struct dma_re
 {
     struct stat status;
 
-    if (request->offset != region->range.offset || request->prot != region->info.prot ||
-        (request->fd >= 0) != region->has_file) {
+    if (request->refused < 0 || request->offset != region->range.offset ||
+        request->prot != region->info.prot || (request->fd >= 0) != region->has_file) {
         return false;
     }
     return request->fd < 0 || (file_status(request->fd, &status) == 0 &&

@@ -47,6 +47,7 @@ struct dma_request {
     uint64_t offset; /* in the file */
     uint32_t prot;   /* PROT_READ, PROT_WRITE */
     int fd;          /* -1: none. Taken by dma_add(): set to -1 if it is kept. */
+    int refused;     /* negative errno: one came that cannot be used; 0: no */
     bool map;        /* map it; else it is accessed as a file */
 };
 
@@ -63,7 +64,8 @@ static inline uint64_t dma_region_last(const struct dma_region *region)
 
 /*
  * Adds a range and tells the program; repeating one changes nothing. Returns 0, -EINVAL (overlap,
- * limits, end of file), -ENOSPC (too large), -ENOMEM, or the negative errno of mmap(2).
+ * limits, end of file), -ENOSPC (too large), -ENOMEM, -ENODEV (no memory), or the negative errno of
+ * mmap(2).
  */
 int dma_add(struct vfu_ctx *ctx, struct dma_request *request);
 

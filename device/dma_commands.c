@@ -42,59 +42,67 @@ static uint32_t prot_of(uint32_t flags)
     return prot;
 }
 
-/*
- * Takes the descriptor that came with the message: -1 if there was none, or if it is withheld from
- * this device, to which the range then is one without memory. What the policy keeps the device from
- * writing leaves @prot. Returns 0 or -EINVAL.
- */
-static int take_memory(struct vfu_ctx *ctx, struct fd_list *fds, int *fd, uint32_t *prot)
+/* Whether the client sent any, be it that it was not passed on. */
+static bool has_descriptor(const struct vfu_ctx *ctx, const struct request *request)
 {
+    return request->fds->count > 0 || ctx->transport->vetting.error != 0;
+}
+
+/*
+ * Takes the descriptor that came with the message: none if there was none, or if it is withheld
+ * from this device, to which the range then is one without memory. What the policy keeps the device
+ * from writing leaves the protection. A gate knows what is no memory, but not what mmap(2) calls
+ * that.
+ */
+static void take_memory(struct vfu_ctx *ctx, struct fd_list *fds, struct dma_request *wanted)
+{
+    int error = ctx->transport->vetting.error;
     int found;
 
-    *fd = -1;
+    if (error != 0) {
+        wanted->refused = error == EINVAL ? -ENODEV : -error;
+        return;
+    }
     if (fds->count == 0) {
-        return 0;
+        return;
     }
     found = transport_check_descriptor(ctx->transport, fds, 0, DESCRIPTOR_MEMORY);
+    if (found < 0) {
+        wanted->refused = -ENODEV;
+    }
     if (found == 0 || found == DESCRIPTOR_READ_ONLY) {
-        *fd = fd_list_take(fds, 0);
+        wanted->fd = fd_list_take(fds, 0);
     }
     if (found == DESCRIPTOR_READ_ONLY) {
-        *prot &= ~(uint32_t)PROT_WRITE;
+        wanted->prot &= ~(uint32_t)PROT_WRITE;
     }
-    return found < 0 ? found : 0;
 }
 
 int dma_handle_map(struct vfu_ctx *ctx, const struct request *request, struct reply *reply)
 {
     const struct vfio_user_dma_map *map = request->payload;
-    AUTO_FD fd = -1;
     struct dma_request wanted;
-    uint32_t prot;
     int err;
 
     if (!ctx->session.dma.enabled) {
         return 0;
     }
-    if (map->argsz < sizeof(*map) || !map_flags_are_valid(map->flags, request->fds->count > 0) ||
+    if (map->argsz < sizeof(*map) ||
+        !map_flags_are_valid(map->flags, has_descriptor(ctx, request)) ||
         !range_is_valid(map->addr, map->size)) {
         return -EINVAL;
-    }
-    prot = prot_of(map->flags);
-    err = take_memory(ctx, request->fds, &fd, &prot);
-    if (err < 0) {
-        return err;
     }
     wanted = (struct dma_request){
         .address = map->addr,
         .size = map->size,
         .offset = map->offset,
-        .prot = prot,
-        .fd = fd,
+        .prot = prot_of(map->flags),
+        .fd = -1,
         .map = !(map->flags & VFIO_USER_F_DMA_REGION_FILE_IO),
     };
+    take_memory(ctx, request->fds, &wanted);
     err = dma_add(ctx, &wanted);
-    fd = wanted.fd;
+    fd_close(&wanted.fd);
     return err;
 }
 

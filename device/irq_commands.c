@@ -70,6 +70,9 @@ static int check_range(const struct irq_set *set, uint32_t available)
 
 static int check_descriptors(struct transport *transport, const struct irq_set *set)
 {
+    if (transport->vetting.error != 0) {
+        return -EINVAL; /* some were no eventfds */
+    }
     if (set->fds->count == 0) {
         return 0;
     }

@@ -61,7 +61,8 @@ struct transport_ops {
 
 /* What is known of the descriptors that came with the current message. */
 struct vetting {
-    int error;      /* errno (positive) with which to refuse a command that uses them; 0: none */
+    int error;      /* errno (positive) with which to refuse a command that uses them: none is
+                       left then; 0: they are as below */
     uint32_t count; /* entries in kind[] */
     uint8_t kind[FD_LIST_MAX]; /* enum descriptor_kind */
 };

@@ -505,7 +505,11 @@ static void test_map_of_vetted_memory(void **state)
     size_t before = device_count_descriptors();
 
     vet(device, DESCRIPTOR_EVENTFD, 0);
-    assert_int_equal(map(device, RW, 0, 0, PAGE, fd), EINVAL);
+    assert_int_equal(map(device, RW, 0, 0, PAGE, fd), ENODEV);
+    vet(device, DESCRIPTOR_MEMORY, EINVAL);
+    assert_int_equal(map(device, RW | MMAP, 0, 0, PAGE, -1), ENODEV);
+    vet(device, DESCRIPTOR_MEMORY, EINVAL);
+    assert_int_equal(map(device, RW, 0, 0, 9 * TIB, -1), ENOSPC); /* comes first */
     vet(device, DESCRIPTOR_MEMORY, EMFILE);
     assert_int_equal(map(device, RW, 0, 0, PAGE, fd), EMFILE);
     assert_int_equal(program.added, 0);
