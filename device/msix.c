@@ -225,6 +225,110 @@ void msix_access(struct vfu_ctx *ctx, int region, char *data, size_t count, uint
     }
 }
 
+/* --- migration --- */
+
+/* What is saved: this, the entries of all vectors, and the words with their pending bits. */
+struct saved {
+    uint32_t count;
+    uint32_t table_is_used;
+};
+static_assert(sizeof(struct saved) == 8, "a format");
+
+static size_t pending_words(const struct msix *msix)
+{
+    return (msix->count + 63) / 64;
+}
+
+static size_t saved_size(const struct msix *msix)
+{
+    return sizeof(struct saved) + msix->count * (size_t)MSIX_ENTRY_SIZE +
+           pending_words(msix) * sizeof(uint64_t);
+}
+
+ssize_t vfu_msix_save(vfu_ctx_t *ctx, void *buffer, size_t size)
+{
+    const struct msix *msix = ctx->msix;
+    uint8_t *at = buffer;
+
+    if (msix == NULL) {
+        return api_result(-EINVAL);
+    }
+    if (size >= saved_size(msix)) {
+        const struct saved saved = { msix->count, msix->table_is_used };
+
+        at = mempcpy(at, &saved, sizeof(saved));
+        for (uint32_t i = 0; i < msix->count; i++) {
+            at = mempcpy(at, msix->vectors[i].entry, MSIX_ENTRY_SIZE);
+        }
+        for (size_t i = 0; i < pending_words(msix); i++) {
+            uint64_t word = htole64(atomic_load(&msix->pending[i]));
+
+            at = mempcpy(at, &word, sizeof(word));
+        }
+    }
+    return (ssize_t)saved_size(msix);
+}
+
+/* Bits that no device has are not taken from a stream either. */
+static bool entry_is_valid(const uint8_t *entry)
+{
+    for (size_t i = 0; i < MSIX_ENTRY_SIZE; i++) {
+        if (entry[i] & ~writable_bits(i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_valid(const struct msix *msix, const uint8_t *buffer, size_t size)
+{
+    struct saved saved;
+    uint64_t last;
+
+    if (size != saved_size(msix)) {
+        return false;
+    }
+    memcpy(&saved, buffer, sizeof(saved));
+    memcpy(&last, buffer + size - sizeof(last), sizeof(last));
+    for (uint32_t i = 0; i < msix->count; i++) {
+        if (!entry_is_valid(buffer + sizeof(saved) + (size_t)i * MSIX_ENTRY_SIZE)) {
+            return false;
+        }
+    }
+    return saved.count == msix->count && saved.table_is_used <= 1 &&
+           (msix->count % 64 == 0 || le64toh(last) >> (msix->count % 64) == 0);
+}
+
+static void restore(struct vfu_ctx *ctx, const uint8_t *at)
+{
+    struct msix *msix = ctx->msix;
+    struct saved saved;
+
+    memcpy(&saved, at, sizeof(saved));
+    at += sizeof(saved);
+    msix->table_is_used = saved.table_is_used;
+    for (uint32_t i = 0; i < msix->count; i++, at += MSIX_ENTRY_SIZE) {
+        memcpy(msix->vectors[i].entry, at, MSIX_ENTRY_SIZE);
+    }
+    update_all_masks(msix);
+    for (size_t i = 0; i < pending_words(msix); i++, at += sizeof(uint64_t)) {
+        uint64_t word;
+
+        memcpy(&word, at, sizeof(word));
+        atomic_fetch_or(&msix->pending[i], le64toh(word));
+    }
+    deliver_pending(ctx);
+}
+
+int vfu_msix_restore(vfu_ctx_t *ctx, const void *buffer, size_t size)
+{
+    if (ctx->msix == NULL || buffer == NULL || !is_valid(ctx->msix, buffer, size)) {
+        return api_result(-EINVAL);
+    }
+    restore(ctx, buffer);
+    return 0;
+}
+
 /* --- set-up --- */
 
 /* Within its BAR, and not where clients can map it: their accesses would not come here. */

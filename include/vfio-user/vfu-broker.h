@@ -52,6 +52,23 @@ int vfu_msix_setup(vfu_ctx_t *vfu_ctx, uint32_t vectors, int table_bar, uint64_t
  */
 int vfu_msix_trigger(vfu_ctx_t *vfu_ctx, uint32_t vector);
 
+/*
+ * vfu_msix_save, vfu_msix_restore - the table and the pending bits, for a device that migrates
+ * @buffer: @size bytes; saved ones are good for a device with as many vectors. Their format is that
+ *          of one version of this library.
+ *
+ * Vectors that were pending and that nothing holds back are signalled by vfu_msix_restore() itself:
+ * its place is the transition to VFU_MIGR_STATE_RUNNING. What is not in there: the capability,
+ * which clients restore with the rest of config space, and eventfds and masks of SET_IRQS, which
+ * clients set up anew. From the context's thread.
+ *
+ * vfu_msix_save() returns how many bytes there are, saved if @size is not smaller (so NULL and 0
+ * ask for the size); vfu_msix_restore() 0. Or -1 with errno EINVAL: no vfu_msix_setup(), or what is
+ * to be restored was not saved from such a device; then nothing has changed.
+ */
+ssize_t vfu_msix_save(vfu_ctx_t *vfu_ctx, void *buffer, size_t size);
+int vfu_msix_restore(vfu_ctx_t *vfu_ctx, const void *buffer, size_t size);
+
 /* ---- Under vfu-broker ------------------------------------------------------------------- */
 
 /*

@@ -547,6 +547,99 @@ static void test_nothing_is_lost_between_trigger_and_assignment(void **state)
     close(fd);
 }
 
+/* --- migration --- */
+
+static void test_saved_table_and_pending_bits_come_back(void **state)
+{
+    struct device *device = *state;
+    ssize_t size = vfu_msix_save(device->ctx, NULL, 0);
+    uint8_t saved[2048];
+    int fd = assign(device, 66);
+
+    assert_int_equal(size, 8 + 16 * VECTORS + 16);
+    set_flags(device, ENABLE);
+    write32(device, TABLE + 16 * 3, 0xfee01234);
+    trigger(device, 66); /* masked since the table is used */
+    assert_int_equal(vfu_msix_save(device->ctx, saved, (size_t)size - 1), size);
+    assert_int_equal(vfu_msix_save(device->ctx, saved, sizeof(saved)), size);
+    write32(device, TABLE + 16 * 3, 0);
+    write32(device, control_of(66), 0);
+    assert_int_equal(signalled(fd), 1);
+
+    assert_int_equal(vfu_msix_restore(device->ctx, saved, (size_t)size), 0);
+    assert_int_equal(read32(device, TABLE + 16 * 3), 0xfee01234);
+    assert_int_equal(signalled(fd), 0);
+    assert_int_equal(pending_bits(device, 1), 1 << 2);
+    write32(device, control_of(66), 0);
+    assert_int_equal(signalled(fd), 1);
+    close(fd);
+}
+
+static void test_restore_signals_what_nothing_holds_back(void **state)
+{
+    struct device *device = *state;
+    uint8_t saved[2048];
+    ssize_t size;
+    int fd;
+
+    trigger(device, 5); /* without eventfd */
+    size = vfu_msix_save(device->ctx, saved, sizeof(saved));
+    fd = assign(device, 5);
+    set_flags(device, ENABLE);
+    assert_int_equal(signalled(fd), 1);
+    assert_int_equal(vfu_msix_restore(device->ctx, saved, (size_t)size), 0);
+    assert_int_equal(signalled(fd), 1);
+    assert_int_equal(pending_bits(device, 0), 0);
+    close(fd);
+}
+
+static void expect_restore_is_einval(struct device *device, const uint8_t *saved, size_t size)
+{
+    errno = 0;
+    assert_int_equal(vfu_msix_restore(device->ctx, saved, size), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(read32(device, TABLE + 16 * 3), 0x1230);
+    assert_int_equal(pending_bits(device, 1), 0);
+}
+
+static void test_restore_of_what_no_device_saved_is_einval(void **state)
+{
+    struct device *device = *state;
+    uint8_t saved[2048];
+    ssize_t n = vfu_msix_save(device->ctx, saved, sizeof(saved));
+    size_t size = (size_t)n, last = size - 8;
+
+    write32(device, TABLE + 16 * 3, 0x1230);
+    expect_restore_is_einval(device, NULL, size);
+    expect_restore_is_einval(device, saved, 0);
+    expect_restore_is_einval(device, saved, size - 1);
+    expect_restore_is_einval(device, saved, size + 1);
+    saved[0]++; /* vectors */
+    expect_restore_is_einval(device, saved, size);
+    saved[0]--;
+    saved[4] = 2; /* used or not */
+    expect_restore_is_einval(device, saved, size);
+    saved[4] = 0;
+    saved[8] = 1; /* reserved in an address */
+    expect_restore_is_einval(device, saved, size);
+    saved[8] = 0;
+    saved[last] = 1 << (VECTORS % 64); /* a vector that there is not */
+    expect_restore_is_einval(device, saved, size);
+    saved[last] = 0;
+    assert_int_equal(vfu_msix_restore(device->ctx, saved, size), 0);
+}
+
+static void test_save_without_msix_is_einval(void **state)
+{
+    struct device *device = *state;
+    uint8_t saved[64] = { 0 };
+
+    assert_int_equal(vfu_msix_save(device->ctx, saved, sizeof(saved)), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(vfu_msix_restore(device->ctx, saved, sizeof(saved)), -1);
+    assert_int_equal(errno, EINVAL);
+}
+
 #define DESCRIBED(test) cmocka_unit_test_setup_teardown(test, setup_described, device_teardown)
 #define MSIX(test) cmocka_unit_test_setup_teardown(test, setup_msix, device_teardown)
 
@@ -573,6 +666,10 @@ int main(void)
         MSIX(test_lost_client_takes_its_masks_along),
         MSIX(test_nothing_is_lost_between_trigger_and_unmask),
         MSIX(test_nothing_is_lost_between_trigger_and_assignment),
+        MSIX(test_saved_table_and_pending_bits_come_back),
+        MSIX(test_restore_signals_what_nothing_holds_back),
+        MSIX(test_restore_of_what_no_device_saved_is_einval),
+        DESCRIBED(test_save_without_msix_is_einval),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
