@@ -19,9 +19,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "pci_idio_16.h"
+#include "state_block.h"
 
 #define VENDOR_ACCES 0x494f
 #define DEVICE_PCI_IDIO_16 0x0dc8
@@ -38,8 +40,18 @@ struct gpio_device {
     unsigned reads; /* of the toggling output, modulo one period */
 
     struct pci_idio_16 card;
-    bool line;   /* level of the interrupt line after the last access */
-    bool masked; /* by the client: an eventfd has no level to look at later, so it is told then */
+    bool line;    /* level of the interrupt line after the last access */
+    bool masked;  /* by the client: an eventfd has no level to look at later, so it is told then */
+    bool stopped; /* by a migration */
+};
+
+/* What migrates. */
+struct gpio_state {
+    uint16_t outputs;
+    uint8_t filters;
+    uint8_t changed_groups;
+    uint8_t interrupt_enabled;
+    uint8_t reads;
 };
 
 static volatile sig_atomic_t stop;
@@ -80,7 +92,7 @@ static void interrupt_update(vfu_ctx_t *ctx, struct gpio_device *gpio)
 {
     bool line = pci_idio_16_interrupt(&gpio->card);
 
-    if (line && !gpio->line && !gpio->masked) {
+    if (line && !gpio->line && !gpio->masked && !gpio->stopped) {
         interrupt_raise(ctx);
     }
     gpio->line = line;
@@ -91,7 +103,7 @@ static void interrupt_mask(vfu_ctx_t *ctx, uint32_t start, uint32_t count, bool 
     struct gpio_device *gpio = vfu_get_private(ctx);
 
     gpio->masked = mask;
-    if (!mask && gpio->line) {
+    if (!mask && gpio->line && !gpio->stopped) {
         interrupt_raise(ctx);
     }
 }
@@ -122,8 +134,76 @@ static int reset(vfu_ctx_t *ctx, vfu_reset_type_t type)
     struct gpio_device *gpio = vfu_get_private(ctx);
 
     *gpio = (struct gpio_device){ .loopback = gpio->loopback };
+    state_block_reset();
     return 0;
 }
+
+/* --- migration --- */
+
+static void state_save(vfu_ctx_t *ctx, void *state)
+{
+    const struct gpio_device *gpio = vfu_get_private(ctx);
+    const struct gpio_state saved = {
+        .outputs = gpio->card.outputs,
+        .filters = gpio->card.filters,
+        .changed_groups = gpio->card.changed_groups,
+        .interrupt_enabled = gpio->card.interrupt_enabled,
+        .reads = (uint8_t)gpio->reads,
+    };
+
+    memcpy(state, &saved, sizeof(saved));
+}
+
+static bool state_load(vfu_ctx_t *ctx, const void *state)
+{
+    struct gpio_device *gpio = vfu_get_private(ctx);
+    struct gpio_state saved;
+
+    memcpy(&saved, state, sizeof(saved));
+    if (saved.changed_groups > 3 || saved.interrupt_enabled > 1 ||
+        saved.reads >= 2 * READS_PER_LEVEL) {
+        return false;
+    }
+    gpio->card = (struct pci_idio_16){
+        .outputs = saved.outputs,
+        .filters = saved.filters,
+        .changed_groups = saved.changed_groups,
+        .interrupt_enabled = saved.interrupt_enabled,
+    };
+    gpio->reads = saved.reads;
+    return true;
+}
+
+static void state_clear(vfu_ctx_t *ctx)
+{
+    struct gpio_device *gpio = vfu_get_private(ctx);
+
+    gpio->card = (struct pci_idio_16){ .outputs = 0 };
+    gpio->reads = 0;
+    gpio->line = false;
+}
+
+/* The line's level has travelled with the registers; that it was signalled has not. */
+static void state_run(vfu_ctx_t *ctx, bool running)
+{
+    struct gpio_device *gpio = vfu_get_private(ctx);
+    bool begins = running && gpio->stopped;
+
+    gpio->stopped = !running;
+    if (begins) {
+        gpio->line = false;
+        interrupt_update(ctx, gpio);
+    }
+}
+
+static struct state_block migration = {
+    .name = "gpio-pci-idio-16",
+    .size = sizeof(struct gpio_state),
+    .save = state_save,
+    .load = state_load,
+    .clear = state_clear,
+    .run = state_run,
+};
 
 static int describe(vfu_ctx_t *ctx)
 {
@@ -133,7 +213,9 @@ static int describe(vfu_ctx_t *ctx)
     vfu_pci_set_id(ctx, VENDOR_ACCES, DEVICE_PCI_IDIO_16, VENDOR_ACCES, DEVICE_PCI_IDIO_16);
     vfu_pci_set_class(ctx, CLASS_DATA_ACQUISITION, SUBCLASS_DATA_ACQUISITION_OTHER, 0);
 
-    if (vfu_setup_region(ctx, VFU_PCI_DEV_BAR2_REGION_IDX, PCI_IDIO_16_SIZE, registers_access,
+    migration.shape = ((const struct gpio_device *)vfu_get_private(ctx))->loopback;
+    if (state_block_describe(ctx, &migration) < 0 ||
+        vfu_setup_region(ctx, VFU_PCI_DEV_BAR2_REGION_IDX, PCI_IDIO_16_SIZE, registers_access,
                          VFU_REGION_FLAG_RW, NULL, 0, -1, 0) < 0 ||
         vfu_setup_device_nr_irqs(ctx, VFU_DEV_INTX_IRQ, 1) < 0 ||
         vfu_setup_irq_state_callback(ctx, VFU_DEV_INTX_IRQ, interrupt_mask) < 0 ||

@@ -11,6 +11,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "state_block.h"
+
+/* It can migrate, with nothing. */
+static void save(vfu_ctx_t *ctx, void *state)
+{
+}
+
+static bool load(vfu_ctx_t *ctx, const void *state)
+{
+    return true;
+}
+
+static void clear(vfu_ctx_t *ctx)
+{
+}
+
+static const struct state_block migration = {
+    .name = "null",
+    .save = save,
+    .load = load,
+    .clear = clear,
+};
+
+static int reset(vfu_ctx_t *ctx, vfu_reset_type_t type)
+{
+    state_block_reset();
+    return 0;
+}
+
 static void *serve(void *opaque)
 {
     vfu_ctx_t *ctx = opaque;
@@ -41,6 +70,7 @@ int main(int argc, char **argv)
     ctx = vfu_create_ctx(VFU_TRANS_SOCK, argv[1], 0, NULL, VFU_DEV_TYPE_PCI);
     if (ctx == NULL ||
         vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
+        vfu_setup_device_reset_cb(ctx, reset) < 0 || state_block_describe(ctx, &migration) < 0 ||
         vfu_realize_ctx(ctx) < 0) {
         err(EXIT_FAILURE, "%s", argv[1]);
     }

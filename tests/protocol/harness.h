@@ -80,6 +80,10 @@ void fixture_stop_recording(struct fixture *fixture);
  */
 void server_start(struct server *server, const char *policy);
 
+/* The same in either mode; @device: the program standalone, NULL for TEST_DEVICE. */
+void server_start_as(struct server *server, enum server_mode mode, const char *device,
+                     const char *policy);
+
 /* Ends it as an operator does; fails the test unless it ends cleanly and leaves nothing behind. */
 void server_stop(struct server *server);
 

@@ -71,20 +71,29 @@ static const char *device_option(const char *policy)
     if (strcmp(policy, "migration") == 0) {
         return "--migration";
     }
+    if (strcmp(policy, "gpio-loopback") == 0) {
+        return "--loopback";
+    }
     return strstr(policy, "polling") != NULL ? "--polling" : NULL;
 }
 
 void server_start(struct server *server, const char *policy)
+{
+    server_start_as(server, harness_mode(), NULL, policy);
+}
+
+void server_start_as(struct server *server, enum server_mode mode, const char *device,
+                     const char *policy)
 {
     const char *argv[8] = { NULL };
     char policy_file[512];
     pid_t parent = getpid();
     size_t n = 0;
 
-    *server = (struct server){ .mode = harness_mode() };
+    *server = (struct server){ .mode = mode };
     create_directory(server);
     if (server->mode == SERVER_STANDALONE) {
-        argv[n++] = need("TEST_DEVICE");
+        argv[n++] = device != NULL ? device : need("TEST_DEVICE");
         if (device_option(policy) != NULL) {
             argv[n++] = device_option(policy);
         }
