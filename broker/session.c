@@ -111,19 +111,27 @@ static int send_seal(struct session *session, const struct jail_plan *plan)
             .dma_max_regions = policy->dma_max_regions,
             .irq_max_vectors = policy->irq_max_vectors,
             .stall_seconds = policy->stall_seconds,
+            .watchdog = policy->watchdog_seconds > 0,
         },
     };
-
-    AUTO_FD_LIST fds = { .count = 0 };
+    struct fd_list fds = { .count = 0 }; /* borrowed, so the list is not closed */
+    AUTO_FD zeros = -1;
 
     memcpy(message.tail, plan->final.code, message.tail_size);
     if (policy->dma_access != DMA_ACCESS_NONE) {
-        int zeros = make_zeros();
-
+        zeros = make_zeros();
         if (zeros < 0) {
             return zeros;
         }
         fd_list_add(&fds, zeros);
+    }
+    if (policy->watchdog_seconds > 0) {
+        int err = watchdog_init(&session->watchdog);
+
+        if (err < 0) {
+            return err;
+        }
+        fd_list_add(&fds, session->watchdog.memory);
     }
     return control_send(&session->device_channel, &message, &fds, MSG_DONTWAIT);
 }
@@ -174,6 +182,7 @@ struct session *session_start(unsigned id, const struct jail_plan *plan,
     }
     session->id = id;
     session->notify = -1;
+    session->watchdog.memory = -1;
     session->device = (struct jail_process){ .pidfd = -1, .log = -1, .status = -1 };
     session->deadline = session_clock() + (int64_t)plan->policy->start_seconds * 1000;
     session->door_count = plan->sockets;
@@ -203,6 +212,7 @@ struct session *session_free(struct session *session)
         fd_close(&session->device.log);
         fd_close(&session->device.status);
         fd_close(&session->notify);
+        watchdog_fini(&session->watchdog);
         free(session);
     }
     return NULL;
@@ -508,6 +518,49 @@ static void on_deadline(struct session *session)
     }
 }
 
+/* Looks, and looks again after a while. */
+static void look(struct session *session, const struct policy *policy, int64_t now)
+{
+    enum watchdog_finding finding = watchdog_look(&session->watchdog);
+    const char *where = finding == WATCHDOG_CALL ? "client-call" : "request";
+    bool first = session->watchdog.due == 0;
+
+    session->watchdog.due = now + (int64_t)policy->watchdog_seconds * 1000;
+    if (first || finding == WATCHDOG_FINE) {
+        session->hangs = false;
+        return;
+    }
+    if (!session->hangs && log_limit_take(&session->reports, session->id)) {
+        log_warning("device-hangs", "session=%u device=%d in=%s", session->id, session->device.pid,
+                    where);
+    }
+    session->hangs = true;
+    if (policy->on_hang == ON_HANG_LOG) {
+        return;
+    }
+    /* Nobody may end the broker by filling the eventfds of its own. */
+    session_stop(session, finding == WATCHDOG_CALL          ? SESSION_OUTCOME_CLIENT
+                          : policy->on_hang == ON_HANG_STOP ? SESSION_OUTCOME_HANG
+                                                            : SESSION_OUTCOME_CRASH);
+}
+
+static void watch(struct session *session, const struct policy *policy, int64_t now)
+{
+    if (session->watchdog.memory < 0 || session->state != SESSION_READY ||
+        !session_serves(session)) {
+        session->watchdog.due = 0;
+    } else if (now >= session->watchdog.due) {
+        look(session, policy, now);
+    }
+}
+
+static void earlier(int64_t *first, int64_t deadline)
+{
+    if (deadline != 0 && (*first == 0 || deadline < *first)) {
+        *first = deadline;
+    }
+}
+
 int64_t session_deadline(const struct session *session)
 {
     /* As in door_handle(). */
@@ -515,12 +568,9 @@ int64_t session_deadline(const struct session *session)
     int64_t first = session->deadline;
 
     for (size_t i = 0; doors_count && i < session->door_count; i++) {
-        int64_t deadline = session->doors[i].deadline;
-
-        if (deadline != 0 && (first == 0 || deadline < first)) {
-            first = deadline;
-        }
+        earlier(&first, session->doors[i].deadline);
     }
+    earlier(&first, session->watchdog.due);
     return first;
 }
 
@@ -577,5 +627,6 @@ void session_handle(struct session *session, const struct jail_plan *plan, const
     if (session->deadline != 0 && now >= session->deadline) {
         on_deadline(session);
     }
+    watch(session, plan->policy, now);
     finish_if_gone(session);
 }

@@ -9,6 +9,7 @@
 #include "broker/device_log.h"
 #include "broker/door.h"
 #include "broker/jail.h"
+#include "broker/watchdog.h"
 #include "ipc/control.h"
 
 #include <poll.h>
@@ -27,6 +28,7 @@ enum session_outcome {
     SESSION_OUTCOME_CLIENT,  /* the client left, or did not keep to the rules */
     SESSION_OUTCOME_STOPPED, /* the supervisor wanted it */
     SESSION_OUTCOME_CRASH,   /* the device process or the gate failed */
+    SESSION_OUTCOME_HANG,    /* the device hangs, and the policy says to stop */
     SESSION_OUTCOME_JAIL,    /* the jail could not be closed */
 };
 
@@ -42,6 +44,8 @@ struct session {
     int notify;               /* listener of the device's final filter */
     int64_t deadline;         /* CLOCK_MONOTONIC in ms; 0: none */
     bool log_open;
+    struct watchdog watchdog;
+    bool hangs; /* so the watchdog has found, and still does */
     size_t door_count;
     struct door doors[];
 };

@@ -308,12 +308,12 @@ static void forget_crashes(struct supervisor *s, int64_t now)
     s->crash_count = kept;
 }
 
-static void count_crash(struct supervisor *s, int64_t now)
+static void count_crash(struct supervisor *s, int64_t now, bool hang)
 {
     const struct policy *policy = s->plan->policy;
 
-    if (policy->on_crash == ON_CRASH_STOP) {
-        log_stop("the device failed, and restart.on_crash is stop");
+    if (hang || policy->on_crash == ON_CRASH_STOP) {
+        log_stop("the device failed, and restart.%s is stop", hang ? "on_hang" : "on_crash");
         finish(s, EXIT_STATUS_CRASHES);
         return;
     }
@@ -329,7 +329,7 @@ static void count_crash(struct supervisor *s, int64_t now)
 static void on_gone(struct supervisor *s, const struct session *session, int64_t now)
 {
     log_session_info("session-end", "session=%u", session->id);
-    if (session->outcome != SESSION_OUTCOME_CRASH && session->outcome != SESSION_OUTCOME_JAIL) {
+    if (session->outcome < SESSION_OUTCOME_CRASH) {
         return;
     }
     if (!s->ready) {
@@ -338,7 +338,7 @@ static void on_gone(struct supervisor *s, const struct session *session, int64_t
                session->outcome == SESSION_OUTCOME_JAIL ? EXIT_STATUS_LAYER : EXIT_STATUS_FAILURE);
         return;
     }
-    count_crash(s, now);
+    count_crash(s, now, session->outcome == SESSION_OUTCOME_HANG);
 }
 
 /* --- the loop ------------------------------------------------------------------------------ */

@@ -76,6 +76,7 @@ vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *
         return NULL;
     }
     ctx->pvt = pvt;
+    ctx->requests = &ctx->own_requests;
     ctx->nonblocking = flags & LIBVFIO_USER_FLAG_ATTACH_NB;
     memory_guard_add(&ctx->session.dma);
     err = context_init(ctx, path);

@@ -19,10 +19,12 @@ struct vfu_ctx {
     void *pvt; /* the program's */
     bool nonblocking;
     bool realized;
-    bool attached;      /* the version exchange is done */
-    bool shares_memory; /* standalone: a client has been waited for; see shared_memory.h */
-    bool ending;        /* the session is over, but the device is not quiet yet */
-    atomic_ulong owner; /* pthread_t of the thread that may use the connection now; 0: none */
+    bool attached;         /* the version exchange is done */
+    bool shares_memory;    /* standalone: a client has been waited for; see shared_memory.h */
+    bool ending;           /* the session is over, but the device is not quiet yet */
+    uint32_t *requests;    /* progress.h: this context's count */
+    uint32_t own_requests; /* where nobody else looks at it */
+    atomic_ulong owner;    /* pthread_t of the thread that may use the connection now; 0: none */
     struct log log;
     vfu_reset_cb_t *reset;
     struct quiesce quiesce;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "device/eventfd_slot.h"
 
+#include "device/progress.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -110,9 +112,11 @@ static int write_one(int eventfd)
     const uint64_t one = 1;
     ssize_t n;
 
+    progress_enter_call();
     do {
         n = write(eventfd, &one, sizeof(one));
     } while (n < 0 && errno == EINTR);
+    progress_leave_call();
     return n < 0 ? -errno : 0;
 }
 

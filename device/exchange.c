@@ -2,6 +2,7 @@
 #include "device/exchange.h"
 
 #include "device/context.h"
+#include "device/progress.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -274,7 +275,7 @@ static int await_reply(struct exchange *x)
     }
 }
 
-int exchange(struct vfu_ctx *ctx, void *message, size_t size, uint64_t deadline)
+static int run(struct vfu_ctx *ctx, void *message, size_t size, uint64_t deadline)
 {
     struct connection *connection = &ctx->connection;
     struct vfio_user_header *header = message;
@@ -305,5 +306,14 @@ int exchange(struct vfu_ctx *ctx, void *message, size_t size, uint64_t deadline)
     }
     take_message_up(&x);
     connection_finish_exchange(connection);
+    return err;
+}
+
+int exchange(struct vfu_ctx *ctx, void *message, size_t size, uint64_t deadline)
+{
+    bool inside = progress_pause(ctx->requests);
+    int err = run(ctx, message, size, deadline);
+
+    progress_resume(ctx->requests, inside);
     return err;
 }

@@ -2,6 +2,7 @@
 #include "device/resample.h"
 
 #include "device/context.h"
+#include "device/progress.h"
 #include "ipc/fd.h"
 
 #include <errno.h>
@@ -26,9 +27,12 @@ static bool take_signal(const struct vfu_ctx *ctx)
     uint64_t count;
     const struct iovec iov = { .iov_base = &count, .iov_len = sizeof(count) };
     int fd = ctx->session.resample;
-    ssize_t n = ctx->transport->jailed ? read(fd, &count, sizeof(count))
-                                       : preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+    ssize_t n;
 
+    progress_enter_call();
+    n = ctx->transport->jailed ? read(fd, &count, sizeof(count))
+                               : preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+    progress_leave_call();
     if (n < 0 && errno == EOPNOTSUPP) {
         n = read(fd, &count, sizeof(count)); /* a kernel before 5.8 */
     }

@@ -3,6 +3,7 @@
 #include "device/context.h"
 #include "device/dispatch.h"
 #include "device/errors.h"
+#include "device/progress.h"
 #include "device/resample.h"
 
 #include <errno.h>
@@ -121,15 +122,37 @@ static int finish_message(struct vfu_ctx *ctx, int served)
     return served;
 }
 
+/* What has come of waiting for a message is dealt with; but replies with descriptors take a gate,
+ * which has its own watch. */
+static int handle(struct vfu_ctx *ctx, int status)
+{
+    int result = 0;
+
+    progress_step(ctx->requests);
+    if (ctx->ending) {
+        result = end_session(ctx);
+    } else if (status == CONNECTION_WATCHED) {
+        resample_handle(ctx);
+    } else if (status == FRAME_COMPLETE) {
+        result = dispatch_message(ctx);
+        dma_log_faults(ctx);
+    } else {
+        result = give_up(ctx, status);
+    }
+    progress_step(ctx->requests);
+    return result;
+}
+
 /* Returns how many requests were served: 0 or 1; or a negative errno. */
 static int serve_one(struct vfu_ctx *ctx)
 {
     struct connection *connection = &ctx->connection;
     bool wait = !ctx->nonblocking;
     int err = 0;
+    int result;
 
     if (ctx->ending) {
-        return end_session(ctx);
+        return handle(ctx, 0);
     }
     if (reply_is_ready(&connection->reply)) {
         err = connection_flush(connection, wait);
@@ -137,16 +160,8 @@ static int serve_one(struct vfu_ctx *ctx)
     if (err == 0) {
         err = connection_receive(connection, wait);
     }
-    if (err == CONNECTION_WATCHED) {
-        resample_handle(ctx);
-        return 0;
-    }
-    if (err != FRAME_COMPLETE) {
-        return give_up(ctx, err);
-    }
-    err = dispatch_message(ctx);
-    dma_log_faults(ctx);
-    return err == -EBUSY ? err : finish_message(ctx, err);
+    result = handle(ctx, err);
+    return err == FRAME_COMPLETE && result != -EBUSY ? finish_message(ctx, result) : result;
 }
 
 /* Another thread may be in the middle of a message of its own to the client. */
@@ -189,7 +204,12 @@ static int serve_parked(struct vfu_ctx *ctx, int quiesce_errno)
     int err;
 
     if (quiesce_errno == 0) {
+        bool inside = progress_pause(ctx->requests);
+
+        progress_step(ctx->requests);
         dispatch_execute(ctx);
+        progress_step(ctx->requests);
+        progress_resume(ctx->requests, inside);
     } else {
         dispatch_refuse(ctx, quiesce_errno > 0 && quiesce_errno < 4096 ? -quiesce_errno : -EINVAL);
     }

@@ -31,7 +31,9 @@
 #include "device/context.h"
 #include "device/memory_guard.h"
 #include "device/negotiation.h"
+#include "device/progress.h"
 #include "device/shared_memory.h"
+#include "ipc/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,7 +92,12 @@ static int receive_seal(struct control_channel *channel, struct control_message 
         message->tail_size != seal->filter_count * sizeof(struct sock_filter)) {
         return -EPROTO;
     }
-    return guard_memory(&fds);
+    if (seal->watchdog != 0) {
+        AUTO_FD memory = fds.count > 0 ? fds.fds[--fds.count] : -1;
+
+        n = memory >= 0 ? progress_share(memory) : -EPROTO;
+    }
+    return n < 0 ? n : guard_memory(&fds);
 }
 
 static int check_limits(struct vfu_ctx *ctx, const struct control_seal *seal)
@@ -312,6 +319,7 @@ static int declare_all(const struct seal_party *parties, size_t count)
     int err = 0;
 
     for (size_t i = 0; err == 0 && i < count; i++) {
+        parties[i].ctx->requests = &progress->contexts[i].requests;
         parties[i].channel->state = CONTROL_STATE_SEALED;
         err = declare(&parties[i]);
     }

@@ -29,7 +29,7 @@ struct rule {
 static const struct rule rules[CONTROL_TYPE_MAX] = {
     /* clang-format off */
     [CONTROL_SEAL]       = { "SEAL", CONTROL_BROKER_END, STATE(START), STATE(SEALING),
-                             sizeof(struct control_seal), CONTROL_TAIL_MAX, 0, 1, true },
+                             sizeof(struct control_seal), CONTROL_TAIL_MAX, 0, 2, true },
     [CONTROL_NOTIFY]     = { "NOTIFY", CONTROL_CHILD_END, STATE(SEALING), STATE(FILTERED),
                              0, 0, 1, 1, true },
     [CONTROL_SEALED]     = { "SEALED", CONTROL_CHILD_END, STATE(FILTERED), STATE(SEALED),

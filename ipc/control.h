@@ -114,6 +114,21 @@ enum descriptor_kind {
  */
 #define CONTROL_ZEROS_SIZE (1ull << 62)
 
+/*
+ * The descriptor that comes with SEAL after that one, where a watchdog looks after the process:
+ * memory of a file that can neither shrink nor grow.
+ */
+struct control_progress {
+    struct {
+        uint32_t requests; /* odd while one is served */
+        uint32_t reserved[15];
+    } contexts[CONTROL_MAX_CHANNELS]; /* in the order of the channels */
+    uint32_t calls_begun;             /* that the client can make block */
+    uint32_t calls_ended;
+    uint32_t reserved[14];
+};
+static_assert(sizeof(struct control_progress) == 65 * 64, "layout");
+
 struct control_seal {
     uint32_t version;      /* CONTROL_VERSION */
     uint32_t filter_count; /* instructions in the tail */
@@ -121,7 +136,7 @@ struct control_seal {
     uint32_t dma_max_regions;
     uint32_t irq_max_vectors;
     uint32_t stall_seconds;
-    uint32_t reserved;
+    uint32_t watchdog; /* 0 or 1: the last descriptor is of struct control_progress */
 };
 static_assert(sizeof(struct control_seal) == 32, "layout");
 

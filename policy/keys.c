@@ -62,6 +62,13 @@ static const struct policy_choice crash_reactions[] = {
     {},
 };
 
+static const struct policy_choice hang_reactions[] = {
+    { .word = "log", .value = ON_HANG_LOG },
+    { .word = "restart", .value = ON_HANG_RESTART },
+    { .word = "stop", .value = ON_HANG_STOP },
+    {},
+};
+
 const struct policy_choice policy_layers[] = {
     { .word = "user-namespace", .value = JAIL_LAYER_USER_NAMESPACE },
     { .word = "cgroup-namespace", .value = JAIL_LAYER_CGROUP_NAMESPACE },
@@ -147,6 +154,8 @@ static const struct policy_key restart_keys[] = {
       .choices = crash_reactions },
     { "max", POLICY_KEY_INTEGER, "5", TARGET(policy, crash_max), .min = 0, .max = 1000 },
     { "within_seconds", SECONDS(crash_within_seconds, "60") },
+    { "on_hang", POLICY_KEY_CHOICE, "\"restart\"", TARGET(policy, on_hang),
+      .choices = hang_reactions },
     {},
 };
 
@@ -161,7 +170,8 @@ static const struct policy_key root_keys[] = {
     { "restart", POLICY_KEY_OBJECT, "{}", .keys = restart_keys },
     { "start_seconds", SECONDS(start_seconds, "10") },
     { "poll_us", .type = POLICY_KEY_NOT_BUILT },
-    { "watchdog_seconds", .type = POLICY_KEY_NOT_BUILT },
+    { "watchdog_seconds", POLICY_KEY_INTEGER, "0", TARGET(policy, watchdog_seconds), .min = 0,
+      .max = 3600 },
     {},
 };
 

@@ -38,6 +38,12 @@ enum on_crash {
     ON_CRASH_STOP,
 };
 
+enum on_hang {
+    ON_HANG_LOG,
+    ON_HANG_RESTART,
+    ON_HANG_STOP,
+};
+
 struct policy_resource {
     char *name; /* [A-Za-z0-9_.-]+, unique */
     char *path; /* absolute */
@@ -82,8 +88,10 @@ struct policy {
     enum on_crash on_crash;
     uint32_t crash_max;
     uint32_t crash_within_seconds;
+    enum on_hang on_hang;
 
     uint32_t start_seconds;
+    uint32_t watchdog_seconds; /* 0: none */
 };
 
 /*

@@ -4,6 +4,7 @@
  * reply. One thread plays both sides: what the client answers lies ready before the device asks.
  */
 #include "device/inbox.h"
+#include "device/progress.h"
 #include "tests/unit/test_device_helper.h"
 
 #include <errno.h>
@@ -24,8 +25,11 @@
 
 #define REPLY VFIO_USER_F_TYPE_REPLY
 
+static uint32_t count_inside; /* of requests, as seen in the last callback */
+
 static ssize_t access_region(vfu_ctx_t *ctx, char *buf, size_t count, loff_t offset, bool is_write)
 {
+    count_inside = *ctx->requests;
     if (!is_write) {
         memset(buf, 0x3c, count);
     }
@@ -152,6 +156,44 @@ static void test_answer_that_lies_ready(void **state)
     /* Nothing is left. */
     assert_false(is_readable(vfu_get_poll_fd(device->ctx)));
     assert_int_equal(vfu_run_ctx(device->ctx), 0);
+}
+
+/* What the watchdog of the broker goes by. */
+static void test_waiting_for_the_client_is_no_hang(void **state)
+{
+    struct device *device = *state;
+    uint32_t *requests = device->ctx->requests;
+    uint32_t before = *requests;
+    uint64_t value;
+
+    assert_int_equal(before % 2, 0);
+    say_answer(device, 0, 1);
+    assert_int_equal(copy(device, &value, 8, false), 0);
+    assert_int_equal(*requests, before);
+    expect(device, 0, VFIO_USER_DMA_READ, 0);
+    progress_step(requests); /* as in a callback */
+    say_answer(device, 1, 1);
+    assert_int_equal(copy(device, &value, 8, false), 0);
+    assert_int_equal(*requests, before + 3);
+    progress_step(requests);
+    expect(device, 1, VFIO_USER_DMA_READ, 0);
+}
+
+static void test_request_is_counted_on_both_sides(void **state)
+{
+    const struct vfio_user_region_access access = { .count = 8 };
+    struct device *device = *state;
+
+    for (int i = 0; i < 3; i++) {
+        uint32_t before = *device->ctx->requests;
+
+        say(device, 9, VFIO_USER_REGION_READ, 0, &access, sizeof(access));
+        assert_int_equal(vfu_run_ctx(device->ctx), 1);
+        assert_int_equal(count_inside, before + 1);
+        assert_int_equal(*device->ctx->requests, before + 2);
+        assert_int_equal(before % 2, 0);
+        expect(device, 9, VFIO_USER_REGION_READ, REPLY);
+    }
 }
 
 /* The program's descriptor tells of commands that no socket holds any more. */
@@ -443,6 +485,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ATTACHED(test_without_client_is_ebadf),
         ATTACHED(test_answer_that_lies_ready),
+        ATTACHED(test_waiting_for_the_client_is_no_hang),
+        ATTACHED(test_request_is_counted_on_both_sides),
         ATTACHED(test_commands_in_between_wake_the_program),
         ATTACHED(test_half_a_command_before_the_answer),
         ATTACHED(test_half_a_command_keeps_its_descriptors),

@@ -40,8 +40,8 @@ static const char full_policy[] =
     " 'threads': 7,\n"
     "          'optional': ['landlock', 'user-namespace'],\n"
     "          'limits': {'memory': 2097152, 'descriptors': 5}},\n"
-    " 'restart': {'on_crash': 'stop', 'max': 0, 'within_seconds': 9},\n"
-    " 'start_seconds': 11}\n";
+    " 'restart': {'on_crash': 'stop', 'max': 0, 'within_seconds': 9, 'on_hang': 'log'},\n"
+    " 'start_seconds': 11, 'watchdog_seconds': 12}\n";
 
 static void test_default_of_every_key(void **state)
 {
@@ -76,6 +76,8 @@ static void test_default_of_every_key(void **state)
     assert_int_equal(policy->crash_max, 5);
     assert_int_equal(policy->crash_within_seconds, 60);
     assert_int_equal(policy->start_seconds, 10);
+    assert_int_equal(policy->on_hang, ON_HANG_RESTART);
+    assert_int_equal(policy->watchdog_seconds, 0);
     policy_free(policy);
 }
 
@@ -147,6 +149,8 @@ static void test_value_of_every_key(void **state)
     assert_int_equal(policy->crash_max, 0);
     assert_int_equal(policy->crash_within_seconds, 9);
     assert_int_equal(policy->start_seconds, 11);
+    assert_int_equal(policy->on_hang, ON_HANG_LOG);
+    assert_int_equal(policy->watchdog_seconds, 12);
     policy_free(policy);
 }
 
@@ -176,7 +180,7 @@ static void test_unknown_key_is_named(void **state)
 {
     policy_expect_value_error("devices", "{}",
                               "unknown key, wanted one of version, device, client, dma, irqs, "
-                              "resources, jail, restart, start_seconds");
+                              "resources, jail, restart, start_seconds, watchdog_seconds");
     policy_expect_value_error("device.arg", "[]", "unknown key, wanted one of program, args, env");
     policy_expect_value_error("client.uid", "0",
                               "unknown key, wanted one of uids, gids, process, "
@@ -191,19 +195,18 @@ static void test_unknown_key_is_named(void **state)
         "jail.limit", "{}",
         "unknown key, wanted one of user, files, syscalls, threads, optional, limits");
     policy_expect_value_error("restart.on-crash", "'stop'",
-                              "unknown key, wanted one of on_crash, max, within_seconds");
+                              "unknown key, wanted one of on_crash, max, within_seconds, on_hang");
     policy_expect_error("{'version':1,'device':{'program':'p'},"
                         "'resources':[{'name':'a','path':'/a'},{'nam':'b'}]}",
                         "resources[1].nam: unknown key, wanted one of name, path, access");
     policy_expect_error("{'version':1,'device':{'program':'p'},'':0,'a':{}}",
                         "\"\": unknown key, wanted one of version, device, client, dma, irqs, "
-                        "resources, jail, restart, start_seconds");
+                        "resources, jail, restart, start_seconds, watchdog_seconds");
 }
 
 static void test_key_not_built_yet_is_refused(void **state)
 {
     policy_expect_value_error("poll_us", "50", NOT_BUILT "no such key");
-    policy_expect_value_error("watchdog_seconds", "5", NOT_BUILT "no such key");
     policy_expect_value_error("jail.limits.cpu_percent", "null", NOT_BUILT "no such key");
     policy_expect_value_error("client.process", "'shared'",
                               "found \"shared\", " NOT_BUILT "\"per-session\"");
@@ -546,7 +549,7 @@ static void test_wrong_type_of_every_value_is_named(void **state)
 {
     struct json_object *root = parse_full_policy();
 
-    assert_int_equal(break_values(root, root, ""), 3 * 60);
+    assert_int_equal(break_values(root, root, ""), 3 * 62);
     json_object_put(root);
 }
 
