@@ -11,14 +11,14 @@ static const struct {
     const char *calls; /* each between spaces */
 } risks[] = {
     { "high: opens or changes files that layers below the filter have to withhold",
-      " open openat openat2 creat access faccessat faccessat2 stat lstat newfstatat statx readlink "
+      " open openat creat access faccessat faccessat2 stat lstat newfstatat statx readlink "
       "readlinkat getdents getdents64 unlink unlinkat rename renameat renameat2 mkdir mkdirat link "
       "linkat symlink symlinkat chmod fchmod fchmodat chown fchown fchownat truncate chdir fchdir "
       "getcwd statfs utimensat mknod mknodat rmdir " },
     { "high: a way to the network or another process's socket",
-      " socket socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg recvmsg "
+      " connect bind listen accept accept4 sendto sendmsg sendmmsg recvmsg "
       "recvmmsg recvfrom setsockopt shutdown " },
-    { "high: another process or program", " fork vfork clone execve execveat " },
+    { "high: another process or program", " fork vfork clone execve " },
     { "high: reaches other processes",
       " kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo prlimit64 sched_setaffinity "
       "sched_setscheduler sched_setparam sched_setattr setpriority ioprio_set " },

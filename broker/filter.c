@@ -6,6 +6,7 @@
 #include "ipc/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -242,6 +243,10 @@ static int deny_separation(scmp_filter_ctx ctx)
 
 int filter_compile_start(struct filter *filter)
 {
+    static const struct {
+        const char *name;
+        unsigned flags; /* which argument has them */
+    } opening[] = { { "open", 1 }, { "openat", 2 } };
     AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_ALLOW, SCMP_ACT_TRACE(0));
     int err = ctx != NULL ? 0 : -EINVAL;
 
@@ -253,6 +258,14 @@ int filter_compile_start(struct filter *filter)
         }
     }
     err = err == 0 ? deny_separation(ctx) : err;
+    /* A descriptor that opens nothing, but is a place to start from. */
+    for (size_t i = 0; err == 0 && i < sizeof(opening) / sizeof(opening[0]); i++) {
+        int nr = seccomp_syscall_resolve_name(opening[i].name);
+
+        if (nr >= 0) {
+            err = deny_masked(ctx, nr, opening[i].flags, O_PATH, O_PATH);
+        }
+    }
     return err == 0 ? export(ctx, filter) : err;
 }
 

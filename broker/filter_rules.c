@@ -143,6 +143,11 @@ const char *const filter_start_denied[] = {
     "uselib",
     "map_shadow_stack",
     "remap_file_pages",
+    /* what no other layer would stop, were it not for the final filter */
+    "openat2",
+    "execveat",
+    "socket",
+    "socketpair",
     /* other processes */
     "ptrace",
     "process_vm_readv",

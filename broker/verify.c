@@ -203,6 +203,25 @@ static int check_threads(struct context *c)
                       count - 1, allowed);
 }
 
+/* The library's doing at the seal. Read as text, as there is no other way to ask for a limit. */
+static int check_processes_limit(struct context *c)
+{
+    static const char name[] = "\nMax processes ";
+    char limits[STATUS_SIZE];
+    const char *line;
+    unsigned soft = 0;
+    unsigned hard = 0;
+
+    if (read_status(c, c->proc, "limits", limits) < 0) {
+        return -1;
+    }
+    line = strstr(limits, name);
+    if (line == NULL || sscanf(line + strlen(name), "%u %u", &soft, &hard) != 2 || hard > 1) {
+        return FAIL(c, "limit of processes is %u, wanted 1", hard);
+    }
+    return 0;
+}
+
 /* --- namespaces ---------------------------------------------------------------------------- */
 
 static int check_namespace(struct context *c, const char *name)
@@ -336,7 +355,8 @@ static int verify(const struct jail_plan *plan, const struct jail_process *proce
     int result = -1;
 
     if (open_proc(&c, process->pid) == 0 && check_threads(&c) == 0 &&
-        (!all || (check_namespaces(&c) == 0 && check_descriptors(&c) == 0))) {
+        (!all || (check_processes_limit(&c) == 0 && check_namespaces(&c) == 0 &&
+                  check_descriptors(&c) == 0))) {
         result = 0;
     }
     fd_close(&c.proc);

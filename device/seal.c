@@ -15,16 +15,18 @@
  *      they make no system call that the filter does not know. Must follow all set-up of our own.
  *   4. Become non-dumpable: nobody of the same uid may look into this process or attach to it.
  *      exec(2) had reset that.
- *   5. Load the filter, on all threads at once; one that cannot be synchronised is an error. From
+ *   5. Withhold by other means what the filter will withhold: files, programs (Landlock) and
+ *      processes (a limit of one), so that a gap in the filter is not yet a way out.
+ *   6. Load the filter, on all threads at once; one that cannot be synchronised is an error. From
  *      here on only what the filter lists works. Everything else reaches the supervisor through the
  *      listener, and this process does not survive it.
- *   6. Send NOTIFY with the listener, and close it: as long as it were here, this process could
+ *   7. Send NOTIFY with the listener, and close it: as long as it were here, this process could
  *      answer for the supervisor. Then SEALED: the supervisor now looks at /proc for itself.
- *   7. Declare the regions and the descriptors of ioeventfds, then READY, on the channel of each
+ *   8. Declare the regions and the descriptors of ioeventfds, then READY, on the channel of each
  *      context: its gate may accept clients.
  *
  * A failure in 1 to 4 leaves the process as it was, unsealed, and the supervisor, which gets no
- * SEALED, ends it. There is no way back from 5.
+ * SEALED, ends it. There is no way back from 5 and 6.
  */
 #include "device/seal.h"
 
@@ -39,6 +41,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
+#include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <stdatomic.h>
@@ -47,6 +50,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -213,6 +217,42 @@ static void warm_up(void)
     warm_up_stream(stdout);
 }
 
+/*
+ * No file at all, for this thread: the rules that the process was started with still let the files
+ * of its root be read and executed. Those rights that every version knows; the others are withheld
+ * since the start. A host without Landlock has been accepted by the policy.
+ */
+static int withhold_files(void)
+{
+    const struct landlock_ruleset_attr all = {
+        .handled_access_fs = LANDLOCK_ACCESS_FS_MAKE_SYM | (LANDLOCK_ACCESS_FS_MAKE_SYM - 1),
+    };
+    long ruleset = syscall(SYS_landlock_create_ruleset, &all, sizeof(all.handled_access_fs), 0);
+    int err = 0;
+
+    if (ruleset < 0) {
+        return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : -errno;
+    }
+    if (syscall(SYS_landlock_restrict_self, (int)ruleset, 0) < 0) {
+        err = -errno;
+    }
+    close((int)ruleset);
+    return err;
+}
+
+/* Neither process nor thread beside those that are there: the kernel counts this one too. */
+static int withhold_processes(void)
+{
+    const struct rlimit one = { 1, 1 };
+    struct rlimit old;
+
+    if (getrlimit(RLIMIT_NPROC, &old) < 0 ||
+        (old.rlim_max > one.rlim_max && setrlimit(RLIMIT_NPROC, &one) < 0)) {
+        return -errno;
+    }
+    return 0;
+}
+
 /* Returns the listener, or a negative errno. */
 static int load_filter(const struct control_message *message)
 {
@@ -224,10 +264,16 @@ static int load_filter(const struct control_message *message)
     const unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_TSYNC |
                            SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
     long listener;
+    int err;
 
     memcpy(filter, message->tail, message->tail_size);
     if (prctl(PR_SET_DUMPABLE, 0) < 0) {
         return -errno;
+    }
+    err = withhold_files();
+    err = err == 0 ? withhold_processes() : err;
+    if (err < 0) {
+        return err;
     }
     listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
     return listener >= 0 ? (int)listener : -errno;

@@ -57,6 +57,7 @@ enum {
     CRASH_CALL = 4, /* socket(2) */
     CRASH_SPIN = 5,
     CRASH_LEAVE = 6, /* with status 0 */
+    CRASH_WHERE = 7, /* getcwd(2) */
 };
 
 struct device {
@@ -93,6 +94,7 @@ static void say_line(const char *format, ...)
 __attribute__((no_sanitize("address", "undefined"))) static void crash(uint64_t how)
 {
     volatile int *nowhere = NULL;
+    char directory[64];
 
     switch (how) {
     case CRASH_SEGV:
@@ -109,6 +111,9 @@ __attribute__((no_sanitize("address", "undefined"))) static void crash(uint64_t 
         for (;;) {
             __asm__ volatile("" ::: "memory");
         }
+    case CRASH_WHERE:
+        say_line("getcwd(2) gave %ld", syscall(SYS_getcwd, directory, sizeof(directory)));
+        break;
     case CRASH_LEAVE:
         _exit(0);
     default:

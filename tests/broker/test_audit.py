@@ -23,23 +23,28 @@ class Audit(harness.BrokerTest):
         return broker
 
     def test_calls_pass_and_are_told_once(self):
-        broker = self.audit(device.CRASH_CALL, device.CRASH_CALL)
-        self.assertEqual(len(broker.matches("info device-log .*socket.2. gave [0-9].*")), 2)
-        told = broker.matches(r'warning audit-call session=1 call=socket nr=\d+ risk="high: .*"')
+        broker = self.audit(device.CRASH_WHERE, device.CRASH_WHERE)
+        self.assertEqual(len(broker.matches("info device-log .*getcwd.2. gave [0-9].*")), 2)
+        told = broker.matches(r'warning audit-call session=1 call=getcwd nr=\d+ risk="high: .*"')
         self.assertEqual(len(told), 1)
         self.assertEqual(broker.matches("error .*"), [])
 
     def test_policy_that_it_prints_is_enough(self):
-        broker = self.audit(device.CRASH_CALL)
+        broker = self.audit(device.CRASH_WHERE)
         line = broker.matches(r'"jail": .*')[0][0]
         section = json.loads("{" + line + "}")
-        self.assertEqual(section, {"jail": {"syscalls": ["socket"]}})
-        self.assertEqual(len(broker.matches(r"  socket +high: .*")), 1)
+        self.assertEqual(section, {"jail": {"syscalls": ["getcwd"]}})
+        self.assertEqual(len(broker.matches(r"  getcwd +high: .*")), 1)
         broker = self.broker(self.policy(**section))
         with broker.client() as client:
-            client.write_register(device.CRASH, device.CRASH_CALL)
+            client.write_register(device.CRASH, device.CRASH_WHERE)
             client.read_register(device.SCRATCH)
         broker.stop()
+
+    def test_call_that_no_policy_can_allow(self):
+        broker = self.audit(device.CRASH_CALL)
+        self.assertEqual(len(broker.matches(r'"jail": \{ "syscalls": \[\] \}')), 1)
+        self.assertEqual(len(broker.matches(r"  socket +no policy can allow it")), 1)
 
     def test_device_that_needs_nothing(self):
         broker = self.audit()
@@ -50,7 +55,7 @@ class Audit(harness.BrokerTest):
         self.assertIn("--audit", line)
 
     def test_every_line_of_the_log_is_one(self):
-        log = self.audit(device.CRASH_CALL).log().split('"jail":')[0]
+        log = self.audit(device.CRASH_WHERE).log().split('"jail":')[0]
         for line in log.splitlines():
             self.assertRegex(line, re.compile(r"(error|warning|info) [a-z-]+ .*"))
 

@@ -10,6 +10,7 @@
 #include "tests/unit/filter_machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/close_range.h>
 #include <sched.h>
@@ -723,7 +724,8 @@ static void test_start_denied_calls_are_traced_and_others_allowed(void **state)
     int close_range_nr = number("close_range");
 
     for (int nr = 0; nr < FILTER_MACHINE_NUMBERS; nr++) {
-        if (nr != clone_nr && nr != close_range_nr) {
+        if (nr != clone_nr && nr != close_range_nr && nr != number("open") &&
+            nr != number("openat")) {
             expect_whatever_arguments(&start.filter, nr,
                                       start_denies(nr) ? SECCOMP_RET_TRACE : SECCOMP_RET_ALLOW);
         }
@@ -771,10 +773,30 @@ static void test_start_denies_other_doors_into_the_kernel(void **state)
         "shmget",
         "msgget",
         "mq_open",
+        "openat2",
+        "execveat",
+        "socket",
+        "socketpair",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
         expect_whatever_arguments(&start.filter, number(calls[i]), SECCOMP_RET_TRACE);
+    }
+}
+
+static void test_start_opening_of_a_path_alone_is_traced(void **state)
+{
+    static const uint64_t flags[] = { O_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC, O_PATH | HIGH };
+    static const uint64_t others[] = { O_RDONLY, O_RDWR | O_CREAT | O_CLOEXEC, O_DIRECTORY };
+
+    for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+        expect(&start.filter, number("open"), (uint64_t[6]){ 0x7000, flags[i] }, SECCOMP_RET_TRACE);
+        expect(&start.filter, number("openat"), (uint64_t[6]){ 4, 0x7000, flags[i] },
+               SECCOMP_RET_TRACE);
+        expect(&start.filter, number("open"), (uint64_t[6]){ 0x7000, others[i] },
+               SECCOMP_RET_ALLOW);
+        expect(&start.filter, number("openat"), (uint64_t[6]){ 4, 0x7000, others[i] },
+               SECCOMP_RET_ALLOW);
     }
 }
 
@@ -889,6 +911,7 @@ int main(void)
         cmocka_unit_test(test_policy_unknown_call_is_an_error),
         cmocka_unit_test(test_start_denied_calls_are_traced_and_others_allowed),
         cmocka_unit_test(test_start_denies_other_doors_into_the_kernel),
+        cmocka_unit_test(test_start_opening_of_a_path_alone_is_traced),
         cmocka_unit_test(test_start_clone_of_a_namespace_is_traced),
         cmocka_unit_test(test_start_clone_of_a_thread_is_allowed),
         cmocka_unit_test(test_start_descriptors_of_its_own_are_traced),
