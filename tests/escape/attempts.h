@@ -35,6 +35,8 @@ struct report {
 #define REGISTERS_SIZE 0x1000
 #define ATTEMPT_MAGIC 0x65736361u
 #define ATTEMPT_NAME_MAX 64
+#define EXECUTED_OPTION "--executed" /* started by an attempt: it reports EXECUTED and ends */
+#define EXECUTED 7
 #define STAY_TEXT "staying" /* in the log when it does */
 
 /* Secrets are variables of the broker's environment whose names begin so. */
@@ -91,6 +93,12 @@ struct attempt {
      * the call exists at all. The jail's outcome has none.
      */
     struct outcome control_or;
+    bool optional; /* kernels may lack the call: then the control says ENOSYS */
+    /*
+     * In the jail, with a final filter that lets the call pass: what the other layers do alone.
+     * Given where it has a layer; all else is stopped by one layer.
+     */
+    struct outcome others;
     enum client_part client;
 };
 
@@ -133,6 +141,9 @@ struct attempt {
     {                                                                                              \
         .ending = ENDING_RETURN, .value = (number), .layer = (by)                                  \
     }
+
+/* The same for a call that is let through by the final filter alone. */
+#define OTHERS(number, by) .others = STOPPED(number, by)
 
 /* A row of the table; what follows the control's outcome are further members. */
 #define ATTEMPT(name_, run_, jail_, control_, ...)                                                 \

@@ -75,14 +75,16 @@ static bool make_files(struct broker *broker, const char *build, const char *pol
 }
 
 /* In the child. It does not outlive the test, whatever becomes of that. */
-static _Noreturn void become_broker(const struct broker *broker, const char *build, pid_t parent)
+static _Noreturn void become_broker(const struct broker *broker, const char *build,
+                                    enum broker_kind kind, pid_t parent)
 {
     char program[4096];
     char policy[300];
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int log = open(broker->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
-    snprintf(program, sizeof(program), "%s/broker/vfu-broker", build);
+    snprintf(program, sizeof(program), "%s/%s", build,
+             kind == BROKER_LENIENT ? "tests/rules/broker-of-other-rules" : "broker/vfu-broker");
     snprintf(policy, sizeof(policy), "%s/policy.json", broker->dir);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() == parent && setenv(SECRET_NAME, SECRET_VALUE, 1) == 0 &&
@@ -92,16 +94,33 @@ static _Noreturn void become_broker(const struct broker *broker, const char *bui
     _exit(127);
 }
 
-bool broker_launch(struct broker *broker, const char *build, const char *policy)
+/* What the attempts call that more than one layer has to stop, for rules.c. */
+static bool name_allowed_calls(enum broker_kind kind)
+{
+    const struct attempt *attempt;
+    char names[2048] = "";
+
+    for (size_t i = 0; kind == BROKER_LENIENT && (attempt = attempt_at(i)) != NULL; i++) {
+        if (attempt->others.layer != NULL) {
+            size_t used = strlen(names);
+
+            snprintf(names + used, sizeof(names) - used, " %s", attempt->jail.call);
+        }
+    }
+    return setenv("VFU_RULES_MORE", names, 1) == 0;
+}
+
+static bool launch(struct broker *broker, const char *build, const char *policy,
+                   enum broker_kind kind)
 {
     pid_t parent = getpid();
 
-    if (!make_files(broker, build, policy)) {
+    if (!make_files(broker, build, policy) || !name_allowed_calls(kind)) {
         return false;
     }
     broker->pid = fork();
     if (broker->pid == 0) {
-        become_broker(broker, build, parent);
+        become_broker(broker, build, kind, parent);
     }
     if (broker->pid < 0) {
         return complain("fork: %s", strerror(errno));
@@ -109,12 +128,23 @@ bool broker_launch(struct broker *broker, const char *build, const char *policy)
     return true;
 }
 
-bool broker_start(struct broker *broker, const char *build, const char *policy)
+bool broker_launch(struct broker *broker, const char *build, const char *policy)
+{
+    return launch(broker, build, policy, BROKER_OF_THE_PRODUCT);
+}
+
+bool broker_start_kind(struct broker *broker, const char *build, const char *policy,
+                       enum broker_kind kind)
 {
     char line[256];
 
-    return broker_launch(broker, build, policy) &&
+    return launch(broker, build, policy, kind) &&
            broker_await_line(broker, 0, "info ready ", line, sizeof(line));
+}
+
+bool broker_start(struct broker *broker, const char *build, const char *policy)
+{
+    return broker_start_kind(broker, build, policy, BROKER_OF_THE_PRODUCT);
 }
 
 bool broker_stop(struct broker *broker)

@@ -20,12 +20,21 @@ struct broker {
     char log[256]; /* what it wrote to standard error */
 };
 
+enum broker_kind {
+    BROKER_OF_THE_PRODUCT,
+    BROKER_LENIENT, /* its final filter lets all calls pass that attempts of two layers make */
+};
+
 /*
  * Starts a broker of the build in @build (its top folder), with @build's escape device; @policy is
  * what the policy says beyond that, ",\"key\": ..." or "". Waits until it is ready. Returns false,
  * with the reason on standard error, if it does not come to that.
  */
 bool broker_start(struct broker *broker, const char *build, const char *policy);
+
+/* The same of another kind. */
+bool broker_start_kind(struct broker *broker, const char *build, const char *policy,
+                       enum broker_kind kind);
 
 /* The same without the waiting. */
 bool broker_launch(struct broker *broker, const char *build, const char *policy);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define GROUP "descriptors"
+#define START "start filter"
 #define HIGH (1ul << 32) /* beyond what the kernel takes as an int */
 #define MAX_DESCRIPTORS 65536
 
@@ -268,10 +269,10 @@ static long sweep(const struct surroundings *s)
 }
 
 static const struct attempt table[] = {
-    ATTEMPT("socket-unix", socket_unix, BLOCKED(socket), SUCCEEDS),
-    ATTEMPT("socket-inet", socket_inet, BLOCKED(socket), SUCCEEDS),
-    ATTEMPT("socket-netlink", socket_netlink, BLOCKED(socket), SUCCEEDS),
-    ATTEMPT("socketpair", socketpair_, BLOCKED(socketpair), RETURNS(0)),
+    ATTEMPT("socket-unix", socket_unix, BLOCKED(socket), SUCCEEDS, OTHERS(-ENOSYS, START)),
+    ATTEMPT("socket-inet", socket_inet, BLOCKED(socket), SUCCEEDS, OTHERS(-ENOSYS, START)),
+    ATTEMPT("socket-netlink", socket_netlink, BLOCKED(socket), SUCCEEDS, OTHERS(-ENOSYS, START)),
+    ATTEMPT("socketpair", socketpair_, BLOCKED(socketpair), RETURNS(0), OTHERS(-ENOSYS, START)),
     ATTEMPT("connect-abstract", connect_abstract, BLOCKED(connect), FAILS(ECONNREFUSED)),
     ATTEMPT("bind", bind_, BLOCKED(bind), FAILS(EBADF)),
     ATTEMPT("accept", accept_, BLOCKED(accept4), FAILS(EBADF)),

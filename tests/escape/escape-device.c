@@ -2,16 +2,20 @@
 /*
  * A device that does what a hostile client wants: it tries the escape whose name is written to its
  * register, from inside the callback, sealed. Or, with --control NAME, tries it in a plain process
- * and writes the report to standard output.
+ * and writes the report to standard output; with --filtered NAME FILE that process has loaded the
+ * filter in FILE before, and nothing else of the jail.
  */
 #include "tests/escape/attempts.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <vfio-user/libvfio-user.h>
@@ -178,12 +182,41 @@ static int make_channel(void)
     return dup2(ends[0], surroundings.control);
 }
 
-static int run_control(const char *name)
+/* Nobody listens: what a device is killed for fails with ENOSYS here. */
+static int load_filter(const char *path)
+{
+    static struct sock_filter code[BPF_MAXINSNS];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = read(fd, code, sizeof(code));
+    const struct sock_fprog program = {
+        .len = (unsigned short)((size_t)n / sizeof(code[0])),
+        .filter = code,
+    };
+
+    close(fd);
+    return n <= 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0
+               ? -1
+               : (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+}
+
+/* Where an attempt has replaced this process by the same program. */
+static int report_execution(void)
+{
+    report.value = EXECUTED;
+    report.done = 1;
+    return write(STDOUT_FILENO, &report, sizeof(report)) == sizeof(report) ? EXIT_SUCCESS
+                                                                           : EXIT_FAILURE;
+}
+
+static int run_control(const char *name, const char *filter)
 {
     int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 4);
 
     /* The channel first: it must not take the place of what was opened before it. */
     if (out < 0 || make_channel() < 0 || (surroundings.client = make_client()) < 0) {
+        return EXIT_FAILURE;
+    }
+    if (filter != NULL && load_filter(filter) < 0) {
         return EXIT_FAILURE;
     }
     try(name);
@@ -192,7 +225,12 @@ static int run_control(const char *name)
 
 int main(int argc, char **argv)
 {
-    bool control = argc == 3 && strcmp(argv[1], "--control") == 0;
+    bool filtered = argc == 4 && strcmp(argv[1], "--filtered") == 0;
+    bool control = filtered || (argc == 3 && strcmp(argv[1], "--control") == 0);
+
+    if (argc == 2 && strcmp(argv[1], EXECUTED_OPTION) == 0) {
+        return report_execution();
+    }
 
     /* Until descriptor 3 is what it is in the jail, nothing else may be. */
     if (control && open("/dev/null", O_RDONLY) != 3) {
@@ -201,5 +239,5 @@ int main(int argc, char **argv)
     if ((!control && argc != 2) || prepare(argv) < 0) {
         return EXIT_FAILURE;
     }
-    return control ? run_control(argv[2]) : serve(argv[1]);
+    return control ? run_control(argv[2], filtered ? argv[3] : NULL) : serve(argv[1]);
 }

@@ -9,6 +9,9 @@
 #include <unistd.h>
 
 #define GROUP "files"
+#define ROOT "private root"
+#define LANDLOCK "Landlock"
+#define START "start filter"
 
 static long openat_of(const char *path, int flags)
 {
@@ -33,6 +36,24 @@ static long openat_parent(const struct surroundings *s)
 static long openat_null(const struct surroundings *s)
 {
     return openat_of("/dev/null", O_RDWR);
+}
+
+/* A place to start from, which itself opens nothing. */
+static long openat_path(const struct surroundings *s)
+{
+    return openat_of("/", O_PATH);
+}
+
+/* The file of the program, which the private root has. */
+static long openat_program(const struct surroundings *s)
+{
+    return openat_of(s->argv[0], O_RDONLY);
+}
+
+/* Without a name, so that nothing is left of it outside. */
+static long openat_new_file(const struct surroundings *s)
+{
+    return openat_of(".", O_TMPFILE | O_RDWR);
 }
 
 #ifdef SYS_open
@@ -88,6 +109,26 @@ static long mount_(const struct surroundings *s)
     return result_of(syscall(SYS_mount, NULL, NULL, NULL, 0, NULL));
 }
 
+static long fsopen_(const struct surroundings *s)
+{
+    return result_of(syscall(SYS_fsopen, NULL, 0));
+}
+
+static long move_mount_(const struct surroundings *s)
+{
+    return result_of(syscall(SYS_move_mount, -1, "", -1, "", 0));
+}
+
+static long pivot_root_(const struct surroundings *s)
+{
+    return result_of(syscall(SYS_pivot_root, NULL, NULL));
+}
+
+static long setgroups_(const struct surroundings *s)
+{
+    return result_of(syscall(SYS_setgroups, -1, NULL));
+}
+
 static long chroot_(const struct surroundings *s)
 {
     return result_of(syscall(SYS_chroot, ""));
@@ -126,22 +167,33 @@ static long seal_memory(const struct surroundings *s)
 }
 
 static const struct attempt table[] = {
-    ATTEMPT("openat-passwd", openat_passwd, BLOCKED(openat), SUCCEEDS),
-    ATTEMPT("openat-own-memory", openat_own_memory, BLOCKED(openat), SUCCEEDS),
-    ATTEMPT("openat-parent", openat_parent, BLOCKED(openat), SUCCEEDS),
-    ATTEMPT("openat-null", openat_null, BLOCKED(openat), SUCCEEDS),
+    ATTEMPT("openat-passwd", openat_passwd, BLOCKED(openat), SUCCEEDS, OTHERS(-ENOENT, ROOT)),
+    ATTEMPT("openat-own-memory", openat_own_memory, BLOCKED(openat), SUCCEEDS,
+            OTHERS(-ENOENT, ROOT)),
+    ATTEMPT("openat-parent", openat_parent, BLOCKED(openat), SUCCEEDS, OTHERS(-EACCES, LANDLOCK)),
+    ATTEMPT("openat-null", openat_null, BLOCKED(openat), SUCCEEDS, OTHERS(-ENOENT, ROOT)),
+    ATTEMPT("openat-path", openat_path, BLOCKED(openat), SUCCEEDS, OTHERS(-ENOSYS, START)),
+    ATTEMPT("openat-program", openat_program, BLOCKED(openat), SUCCEEDS, OTHERS(-EACCES, LANDLOCK)),
+    ATTEMPT("openat-new-file", openat_new_file, BLOCKED(openat), SUCCEEDS, OTHERS(-EROFS, ROOT)),
 #ifdef SYS_open
-    ATTEMPT("open-root", open_root, BLOCKED(open), SUCCEEDS),
+    ATTEMPT("open-root", open_root, BLOCKED(open), SUCCEEDS, OTHERS(-EACCES, LANDLOCK)),
 #endif
-    ATTEMPT("openat2-root", openat2_root, BLOCKED(openat2), SUCCEEDS),
-    ATTEMPT("open-tree", open_tree_, BLOCKED(open_tree), FAILS(EBADF)),
+    ATTEMPT("openat2-root", openat2_root, BLOCKED(openat2), SUCCEEDS, OTHERS(-ENOSYS, START)),
+    ATTEMPT("open-tree", open_tree_, BLOCKED(open_tree), FAILS(EBADF), OTHERS(-ENOSYS, START)),
     ATTEMPT("getdents", getdents, BLOCKED(getdents64), FAILS(EBADF)),
     ATTEMPT("readlink-own-program", readlink_own_program, BLOCKED(readlinkat), SUCCEEDS),
     ATTEMPT("stat-root", stat_root, BLOCKED(newfstatat), RETURNS(0)),
     ATTEMPT("mkdir", mkdir_, BLOCKED(mkdirat), FAILS(ENOENT)),
     ATTEMPT("unlink", unlink_, BLOCKED(unlinkat), FAILS(ENOENT)),
-    ATTEMPT("mount", mount_, BLOCKED(mount), FAILS(EFAULT)),
-    ATTEMPT("chroot", chroot_, BLOCKED(chroot), FAILS(ENOENT)),
+    ATTEMPT("mount", mount_, BLOCKED(mount), FAILS(EFAULT), OTHERS(-ENOSYS, START)),
+    ATTEMPT("fsopen", fsopen_, BLOCKED(fsopen), FAILS(EFAULT), .control_or = FAILS(EPERM),
+            OTHERS(-ENOSYS, START)),
+    ATTEMPT("move-mount", move_mount_, BLOCKED(move_mount), FAILS(ENOENT),
+            .control_or = FAILS(EPERM), OTHERS(-ENOSYS, START)),
+    ATTEMPT("pivot-root", pivot_root_, BLOCKED(pivot_root), FAILS(EFAULT),
+            .control_or = FAILS(EPERM), OTHERS(-ENOSYS, START)),
+    ATTEMPT("setgroups", setgroups_, BLOCKED(setgroups), FAILS(EINVAL), .control_or = FAILS(EPERM)),
+    ATTEMPT("chroot", chroot_, BLOCKED(chroot), FAILS(ENOENT), OTHERS(-ENOSYS, START)),
     ATTEMPT("fchdir", fchdir_, BLOCKED(fchdir), FAILS(EBADF)),
     ATTEMPT("setuid", setuid_, BLOCKED(setuid), RETURNS(0)),
     ATTEMPT("setresuid", setresuid_, BLOCKED(setresuid), RETURNS(0)),

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define GROUP "jail"
+#define START "start filter"
 
 static long seccomp_again(const struct surroundings *s)
 {
@@ -39,6 +40,18 @@ static long prctl_dumpable(const struct surroundings *s)
 static long prctl_pdeathsig(const struct surroundings *s)
 {
     return prctl_of(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+}
+
+/* Whoever may trace this process: with Yama, which not every kernel has. */
+static long prctl_ptracer(const struct surroundings *s)
+{
+    return prctl_of(0x59616d61 /* PR_SET_PTRACER */, -1, 0, 0, 0);
+}
+
+/* No bit of it: what is denied stays denied, were the call to get there. */
+static long prctl_write_execute(const struct surroundings *s)
+{
+    return prctl_of(65 /* PR_SET_MDWE */, 0, 0, 0, 1);
 }
 
 /* The fifth argument has to be zero: that is looked at before any right. */
@@ -95,15 +108,18 @@ static const struct attempt table[] = {
     ATTEMPT("prctl-pdeathsig", prctl_pdeathsig, BLOCKED(prctl), RETURNS(0)),
     ATTEMPT("prctl-mm", prctl_mm, BLOCKED(prctl), FAILS(EINVAL)),
     ATTEMPT("prctl-user-dispatch", prctl_user_dispatch, BLOCKED(prctl), RETURNS(0)),
+    ATTEMPT("prctl-ptracer", prctl_ptracer, BLOCKED(prctl), RETURNS(0),
+            .control_or = FAILS(EINVAL)),
+    ATTEMPT("prctl-write-execute", prctl_write_execute, BLOCKED(prctl), FAILS(EINVAL)),
     ATTEMPT("prctl-ambient", prctl_ambient, BLOCKED(prctl), RETURNS(0)),
     ATTEMPT("capset", capset_, BLOCKED(capset), FAILS(EFAULT)),
-    ATTEMPT("personality", personality_, BLOCKED(personality), SUCCEEDS),
+    ATTEMPT("personality", personality_, BLOCKED(personality), SUCCEEDS, OTHERS(-ENOSYS, START)),
     /* EOPNOTSUPP: built in, but not in the kernel's list of modules. */
     ATTEMPT("landlock-again", landlock, BLOCKED(landlock_create_ruleset), SUCCEEDS,
             .control_or = FAILS(EOPNOTSUPP)),
 #ifdef __x86_64__
     ATTEMPT("arch-prctl", arch_prctl_, BLOCKED(arch_prctl), FAILS(EFAULT)),
-    ATTEMPT("modify-ldt", modify_ldt_, BLOCKED(modify_ldt), RETURNS(0)),
+    ATTEMPT("modify-ldt", modify_ldt_, BLOCKED(modify_ldt), RETURNS(0), OTHERS(-ENOSYS, START)),
 #endif
 };
 

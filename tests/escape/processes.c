@@ -9,6 +9,10 @@
 #include <unistd.h>
 
 #define GROUP "processes"
+#define LIMIT "limit of processes"
+#define START "start filter"
+
+#define STACK_SIZE 4096
 
 static long parent_of(long pid)
 {
@@ -47,6 +51,20 @@ static long clone_thread(const struct surroundings *s)
     return parent_of(syscall(SYS_clone, CLONE_THREAD, NULL, NULL, NULL, NULL));
 }
 
+static int end_thread(void *unused)
+{
+    syscall(SYS_exit, 0);
+    return 0;
+}
+
+/* A real one, by the C library, which knows how to give it a stack. */
+static long clone_working_thread(const struct surroundings *s)
+{
+    const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+
+    return result_of(clone(end_thread, (char *)s->page + STACK_SIZE, flags, NULL));
+}
+
 static long clone_user_namespace(const struct surroundings *s)
 {
     return parent_of(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL));
@@ -71,15 +89,19 @@ static long setns_(const struct surroundings *s)
 
 static const struct attempt table[] = {
 #ifdef SYS_fork
-    ATTEMPT("fork", fork_, BLOCKED(fork), SUCCEEDS),
-    ATTEMPT("vfork", vfork_, BLOCKED(vfork), SUCCEEDS),
+    ATTEMPT("fork", fork_, BLOCKED(fork), SUCCEEDS, OTHERS(-EAGAIN, LIMIT)),
+    ATTEMPT("vfork", vfork_, BLOCKED(vfork), SUCCEEDS, OTHERS(-EAGAIN, LIMIT)),
 #endif
-    ATTEMPT("clone-process", clone_process, BLOCKED(clone), SUCCEEDS),
+    ATTEMPT("clone-process", clone_process, BLOCKED(clone), SUCCEEDS, OTHERS(-EAGAIN, LIMIT)),
     ATTEMPT("clone-thread", clone_thread, BLOCKED(clone), FAILS(EINVAL)),
-    ATTEMPT("clone-user-namespace", clone_user_namespace, BLOCKED(clone), SUCCEEDS),
-    ATTEMPT("clone3-process", clone3_process, BLOCKED(clone3), SUCCEEDS),
-    ATTEMPT("unshare-user-namespace", unshare_user_namespace, BLOCKED(unshare), RETURNS(0)),
-    ATTEMPT("setns", setns_, BLOCKED(setns), FAILS(EBADF)),
+    ATTEMPT("clone-working-thread", clone_working_thread, BLOCKED(clone), SUCCEEDS,
+            OTHERS(-EAGAIN, LIMIT)),
+    ATTEMPT("clone-user-namespace", clone_user_namespace, BLOCKED(clone), SUCCEEDS,
+            OTHERS(-ENOSYS, START)),
+    ATTEMPT("clone3-process", clone3_process, BLOCKED(clone3), SUCCEEDS, OTHERS(-ENOSYS, START)),
+    ATTEMPT("unshare-user-namespace", unshare_user_namespace, BLOCKED(unshare), RETURNS(0),
+            OTHERS(-ENOSYS, START)),
+    ATTEMPT("setns", setns_, BLOCKED(setns), FAILS(EBADF), OTHERS(-ENOSYS, START)),
 };
 
 const struct attempt_group attempts_processes = { table, sizeof(table) / sizeof(table[0]) };

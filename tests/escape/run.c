@@ -3,12 +3,16 @@
  * Runs the escapes: run root|user BUILD [NAME...]
  *
  * Every attempt gets a device process of its own, fresh and sealed; then its control runs outside.
- * The result is a table: attempt, what stops it, outcome. "user" run by root gives up its rights
+ * What the final filter stops is tried again in a plain process that has the filter and nothing
+ * else of the jail; and what other layers have to stop as well in a jail whose filter lets it pass.
+ * The result is a table: attempt, what stops it, outcome, what the other layers do alone ("-": one
+ * layer alone stops it). "user" run by root gives up its rights
  * first, and works on copies of the programs, because the build may be where only root can look.
  */
 #include "tests/escape/checks.h"
 #include "tests/escape/scenarios.h"
 
+#include "broker/filter.h"
 #include "ipc/fd.h"
 
 #include <errno.h>
@@ -33,6 +37,7 @@ struct run {
     char **names; /* of attempts and scenarios, NULL-terminated; none: all */
     unsigned count;
     unsigned bad;
+    unsigned alone; /* that one layer alone stops */
 };
 
 static bool is_wanted(const struct run *run, const char *name)
@@ -82,9 +87,10 @@ static void describe(const struct outcome *outcome, char *text, size_t size)
 }
 
 static void print_row(struct run *run, const char *group, const char *name, const char *layer,
-                      const char *outcome, bool good)
+                      const char *outcome, const char *others, bool good)
 {
-    printf("%-12s %-26s %-28s %-32s %s\n", group, name, layer, outcome, good ? "ok" : "NOT OK");
+    printf("%-12s %-26s %-22s %-34s %-28s %s\n", group, name, layer, outcome, others,
+           good ? "ok" : "NOT OK");
     fflush(stdout);
     run->count++;
     run->bad += !good;
@@ -92,31 +98,61 @@ static void print_row(struct run *run, const char *group, const char *name, cons
 
 /* --- attempts ------------------------------------------------------------------------------- */
 
-static bool run_attempt(const struct run *run, const struct broker *broker,
+/* The brokers that attempts are made against, and the final filter as a file. */
+struct grounds {
+    struct broker product;
+    struct broker lenient;
+    char filter[300];
+};
+
+static bool run_attempt(const struct run *run, const struct grounds *grounds,
                         const struct attempt *attempt)
 {
+    const struct broker *broker = &grounds->product;
     struct trial trial;
     struct control control;
-    bool good =
-        trial_in_jail(broker, attempt, &trial) && check_trial(broker, run->build, attempt, &trial);
+    bool good = trial_in_jail(broker, attempt, &attempt->jail, &trial) &&
+                check_trial(broker, run->build, attempt, &trial);
 
     good = trial_control(run->build, broker->dir, attempt, &control) &&
            check_control(broker, attempt, &control) && good;
     free(control.log);
+    if (attempt->jail.ending == ENDING_BLOCKED) {
+        good = trial_filtered(run->build, broker->dir, attempt, grounds->filter) && good;
+    }
+    if (attempt->others.layer != NULL &&
+        !trial_in_jail(&grounds->lenient, attempt, &attempt->others, &trial)) {
+        good = complain("  (by the other layers alone)");
+    }
     return good || complain("  %s: not as expected", attempt->name);
 }
 
-static void run_attempts(struct run *run, const struct broker *broker)
+/* What the other layers do alone: "-" where there are none. */
+static void describe_others(const struct attempt *attempt, char *text, size_t size)
+{
+    char outcome[40];
+
+    snprintf(text, size, "-");
+    if (attempt->others.layer != NULL) {
+        describe(&attempt->others, outcome, sizeof(outcome));
+        snprintf(text, size, "%s: %s", attempt->others.layer, outcome);
+    }
+}
+
+static void run_attempts(struct run *run, const struct grounds *grounds)
 {
     const struct attempt *attempt;
 
     for (size_t i = 0; (attempt = attempt_at(i)) != NULL; i++) {
         char outcome[80];
+        char others[80];
 
         if (is_wanted(run, attempt->name)) {
+            describe_others(attempt, others, sizeof(others));
             describe(&attempt->jail, outcome, sizeof(outcome));
-            print_row(run, attempt->group, attempt->name, layer_of(&attempt->jail), outcome,
-                      run_attempt(run, broker, attempt));
+            run->alone += attempt->others.layer == NULL;
+            print_row(run, attempt->group, attempt->name, layer_of(&attempt->jail), outcome, others,
+                      run_attempt(run, grounds, attempt));
         }
     }
 }
@@ -131,23 +167,49 @@ static bool broker_is_well(struct broker *broker)
     return broker_stop(broker) && good;
 }
 
+/* The final filter that the broker's devices have, for a plain process to load. */
+static bool write_filter(struct grounds *grounds)
+{
+    const struct policy policy = { .file = NULL };
+    struct filter filter = { .code = NULL };
+    const char *unknown;
+    FILE *file;
+    bool good;
+
+    snprintf(grounds->filter, sizeof(grounds->filter), "%s/filter", grounds->product.dir);
+    file = fopen(grounds->filter, "we");
+    good = file != NULL && filter_compile_final(&filter, &policy, 1, &unknown) == 0 &&
+           fwrite(filter.code, sizeof(*filter.code), filter.count, file) == filter.count;
+    if (file != NULL) {
+        good = fclose(file) == 0 && good;
+    }
+    filter_free(&filter);
+    return good || complain("%s: cannot be written", grounds->filter);
+}
+
 static void run_all(struct run *run)
 {
-    struct broker broker;
-    bool good = broker_start(&broker, run->build, ", \"dma\": {\"access\": \"rw\"}");
+    static const char policy[] = ", \"dma\": {\"access\": \"rw\"}";
+    struct grounds grounds = { .filter = "" };
+    bool good = broker_start(&grounds.product, run->build, policy) &&
+                broker_start_kind(&grounds.lenient, run->build, policy, BROKER_LENIENT) &&
+                write_filter(&grounds);
 
     if (good) {
-        run_attempts(run, &broker);
-        good = broker_is_well(&broker);
+        run_attempts(run, &grounds);
+        good = broker_is_well(&grounds.product);
+        good = broker_is_well(&grounds.lenient) && good;
     }
-    broker_clean(&broker);
+    unlink(grounds.filter);
+    broker_clean(&grounds.product);
+    broker_clean(&grounds.lenient);
     good = nobody_is_left() && good;
-    print_row(run, "after all", "broker", "", "serves, ends, leaves nobody", good);
+    print_row(run, "after all", "broker", "", "serves, ends, leaves nobody", "", good);
     for (size_t i = 0; i < scenario_count; i++) {
         const struct scenario *s = &scenarios[i];
 
         if (is_wanted(run, s->name)) {
-            print_row(run, "scenario", s->name, s->layer, s->outcome, s->run(run->build));
+            print_row(run, "scenario", s->name, s->layer, s->outcome, "", s->run(run->build));
         }
     }
 }
@@ -173,9 +235,11 @@ static int run_here(const char *build, char **names)
         perror("prctl");
         return EXIT_FAILURE;
     }
-    printf("%-12s %-26s %-28s %s\n", "group", "attempt", "stopped by", "outcome");
+    printf("%-12s %-26s %-22s %-34s %s\n", "group", "attempt", "stopped by", "outcome",
+           "by other layers alone");
     run_all(&run);
-    printf("%u attempts as uid %u, %u not as expected\n", run.count, geteuid(), run.bad);
+    printf("%u attempts as uid %u, %u of them stopped by one layer alone, %u not as expected\n",
+           run.count, geteuid(), run.alone, run.bad);
     return run.bad == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -183,11 +247,12 @@ static int run_here(const char *build, char **names)
 
 /* The programs find each other and the library by these places. */
 static const char *const copies[] = { "broker/vfu-broker", "device/libvfio-user.so.0",
-                                      "tests/escape/escape-device", "tests/escape/run" };
+                                      "tests/escape/escape-device", "tests/escape/run",
+                                      "tests/rules/broker-of-other-rules" };
 /* A path in a folder. */
 #define PATH_SIZE (2 * PATH_MAX)
 
-static const char *const folders[] = { "broker", "device", "tests", "tests/escape" };
+static const char *const folders[] = { "broker", "device", "tests", "tests/escape", "tests/rules" };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

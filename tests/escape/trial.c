@@ -169,9 +169,9 @@ static bool await_session_end(const struct broker *broker, const struct visit *v
     return broker_await_line(broker, visit->log_start, line, line, sizeof(line));
 }
 
-bool trial_in_jail(const struct broker *broker, const struct attempt *attempt, struct trial *trial)
+bool trial_in_jail(const struct broker *broker, const struct attempt *attempt,
+                   const struct outcome *wanted, struct trial *trial)
 {
-    const struct outcome *wanted = &attempt->jail;
     bool returns = wanted->ending == ENDING_RETURN || wanted->ending == ENDING_SUCCESS;
     int64_t start = now_ms();
     bool good;
@@ -192,8 +192,9 @@ bool trial_in_jail(const struct broker *broker, const struct attempt *attempt, s
 
 /* --- outside -------------------------------------------------------------------------------- */
 
-static _Noreturn void become_control(const char *build, const char *dir, const char *name, int out,
-                                     int err)
+/* @filter: NULL for none. */
+static _Noreturn void become_control(const char *build, const char *dir, const char *name,
+                                     const char *filter, int out, int err)
 {
     char program[4096];
 
@@ -201,7 +202,7 @@ static _Noreturn void become_control(const char *build, const char *dir, const c
     setenv(SECRET_NAME, SECRET_VALUE, 1);
     if (chdir(dir) == 0 && dup2(open("/dev/null", O_RDWR | O_CLOEXEC), 0) == 0 &&
         dup2(out, 1) == 1 && dup2(err, 2) == 2 && close_range(3, ~0u, 0) == 0) {
-        execl(program, program, "--control", name, NULL);
+        execl(program, program, filter != NULL ? "--filtered" : "--control", name, filter, NULL);
     }
     _exit(127);
 }
@@ -219,7 +220,7 @@ static char *read_all(int fd)
 }
 
 /* Files, not pipes: nothing that the control writes can make it wait. */
-static bool run_control(const char *build, const char *dir, const char *name,
+static bool run_control(const char *build, const char *dir, const char *name, const char *filter,
                         struct control *control)
 {
     AUTO_FD out = memfd_create("report", MFD_CLOEXEC);
@@ -227,7 +228,7 @@ static bool run_control(const char *build, const char *dir, const char *name,
     pid_t pid = fork();
 
     if (pid == 0) {
-        become_control(build, dir, name, out, err);
+        become_control(build, dir, name, filter, out, err);
     }
     if (pid < 0 || waitpid(pid, &control->status, 0) != pid) {
         return complain("the control cannot be run: %s", strerror(errno));
@@ -257,10 +258,11 @@ bool trial_control(const char *build, const char *dir, const struct attempt *att
                    struct control *control)
 {
     *control = (struct control){ .status = -1 };
-    if (!run_control(build, dir, attempt->name, control)) {
+    if (!run_control(build, dir, attempt->name, NULL, control)) {
         return false;
     }
     if (ended_as(&attempt->control, control) ||
+        (attempt->optional && ended_as(&(struct outcome)FAILS(ENOSYS), control)) ||
         (is_given(&attempt->control_or) && ended_as(&attempt->control_or, control))) {
         return true;
     }
@@ -269,4 +271,20 @@ bool trial_control(const char *build, const char *dir, const struct attempt *att
     }
     complain("the control:");
     return expect_returned(&attempt->control, &control->report);
+}
+
+bool trial_filtered(const char *build, const char *dir, const struct attempt *attempt,
+                    const char *filter)
+{
+    static const struct outcome wanted = FAILS(ENOSYS);
+    struct control control = { .status = -1 };
+    bool good = run_control(build, dir, attempt->name, filter, &control);
+
+    free(control.log);
+    if (good && control.status != 0) {
+        return complain("under the filter alone it ended with status %#x",
+                        (unsigned)control.status);
+    }
+    return good &&
+           (expect_returned(&wanted, &control.report) || complain("  (under the filter alone)"));
 }

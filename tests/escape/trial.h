@@ -17,9 +17,11 @@ struct trial {
 /*
  * Lets a client of @broker ask for @attempt, in a fresh session, and compares what follows with
  * the table: the device's report, or the log and the end of the connection. The session is over
- * when this returns. False with the reason on standard error.
+ * when this returns. @wanted is what the table says of this broker. False with the reason on
+ * standard error.
  */
-bool trial_in_jail(const struct broker *broker, const struct attempt *attempt, struct trial *trial);
+bool trial_in_jail(const struct broker *broker, const struct attempt *attempt,
+                   const struct outcome *wanted, struct trial *trial);
 
 /* What became of a control. */
 struct control {
@@ -34,3 +36,10 @@ struct control {
  */
 bool trial_control(const char *build, const char *dir, const struct attempt *attempt,
                    struct control *control);
+
+/*
+ * Runs it in a plain process that has loaded the filter in @filter, and expects the call to have
+ * failed, as it does where nobody listens.
+ */
+bool trial_filtered(const char *build, const char *dir, const struct attempt *attempt,
+                    const char *filter);
