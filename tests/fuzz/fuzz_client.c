@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static char socket_path[64];
 static vfu_ctx_t *ctx;
 static int client = -1;
-static int memory;
+static int memory; /* of the guest */
+static int shared; /* of the device, behind BAR2 */
 static int interrupt;
 static int pipes[2];
 static uint8_t registers[4096];
@@ -366,7 +367,7 @@ static void create_device(void)
                          NULL, 0, -1, 0) < 0 ||
         vfu_setup_region(ctx, VFU_PCI_DEV_BAR2_REGION_IDX, 16384, NULL,
                          VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM | VFU_REGION_FLAG_64_BITS, areas,
-                         2, memory, 0) < 0 ||
+                         2, shared, 0) < 0 ||
         vfu_setup_device_nr_irqs(ctx, VFU_DEV_INTX_IRQ, 1) < 0 ||
         vfu_setup_device_nr_irqs(ctx, VFU_DEV_MSI_IRQ, 4) < 0 ||
         vfu_pci_add_capability(ctx, 0, 0, &power) < 0 ||
@@ -374,7 +375,7 @@ static void create_device(void)
         vfu_pci_add_capability(ctx, 0, 0, &msi) < 0 ||
         vfu_msix_setup(ctx, 16, 0, REG_TABLE, 0, REG_PENDING) < 0 ||
         vfu_create_ioeventfd(ctx, 0, interrupt, 0, 4, 0, 0, -1, 0) < 0 ||
-        vfu_create_ioeventfd(ctx, 0, interrupt, 8, 4, 0, 0, memory, 64) < 0 ||
+        vfu_create_ioeventfd(ctx, 0, interrupt, 8, 4, 0, 0, shared, 64) < 0 ||
         vfu_setup_device_migration_callbacks(ctx, &callbacks) < 0 ||
         vfu_setup_device_reset_cb(ctx, reset) < 0 ||
         vfu_setup_device_dma(ctx, 16, add_memory, remove_memory) < 0 || vfu_realize_ctx(ctx) < 0) {
@@ -390,8 +391,10 @@ static void set_up(void)
     snprintf(socket_path, sizeof(socket_path), "/tmp/vfu-fuzz-%d", getpid());
     unlink(socket_path);
     memory = memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    shared = memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     interrupt = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (memory < 0 || interrupt < 0 || pipe(pipes) < 0) {
+    if (memory < 0 || shared < 0 || ftruncate(shared, MEMORY_SIZE) < 0 || interrupt < 0 ||
+        pipe(pipes) < 0) {
         err(1, "descriptors");
     }
 }
