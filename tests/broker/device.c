@@ -23,6 +23,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,12 +34,14 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <vfio-user/vfu-broker.h>
 
 #define BAR0_SIZE 0x1000
 #define MSIX_COUNT 253
+#define WAIT_SECONDS 3
 
 enum {
     REG_SCRATCH = 0x00, /* keeps what is written */
@@ -58,6 +62,10 @@ enum {
     CRASH_SPIN = 5,
     CRASH_LEAVE = 6, /* with status 0 */
     CRASH_WHERE = 7, /* getcwd(2) */
+    /* These are no crashes: what any program may do, with the calls that the base has for it. */
+    CRASH_ONCE = 8,  /* pthread_once(3), which wakes whoever may wait: futex(2) */
+    CRASH_CLOCK = 9, /* a clock that the vDSO cannot read: clock_gettime(2) */
+    CRASH_WAIT = 10, /* sem_timedwait(3), which restart_syscall(2) resumes after a stop */
 };
 
 struct device {
@@ -90,11 +98,17 @@ static void say_line(const char *format, ...)
 
 /* --- what a register does ------------------------------------------------------------------ */
 
+static void nothing(void)
+{
+}
+
 /* What it does wrong is meant: no sanitizer shall report it first. */
 __attribute__((no_sanitize("address", "undefined"))) static void crash(uint64_t how)
 {
     volatile int *nowhere = NULL;
     char directory[64];
+    struct timespec now;
+    sem_t never;
 
     switch (how) {
     case CRASH_SEGV:
@@ -113,6 +127,18 @@ __attribute__((no_sanitize("address", "undefined"))) static void crash(uint64_t 
         }
     case CRASH_WHERE:
         say_line("getcwd(2) gave %ld", syscall(SYS_getcwd, directory, sizeof(directory)));
+        break;
+    case CRASH_ONCE:
+        pthread_once(&(pthread_once_t){ PTHREAD_ONCE_INIT }, nothing);
+        break;
+    case CRASH_CLOCK:
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+        break;
+    case CRASH_WAIT:
+        sem_init(&never, 0, 0);
+        clock_gettime(CLOCK_REALTIME, &now);
+        now.tv_sec += WAIT_SECONDS;
+        sem_timedwait(&never, &now);
         break;
     case CRASH_LEAVE:
         _exit(0);

@@ -31,7 +31,7 @@ SANITIZED = os.environ.get("VFU_SANITIZED") == "true"
 
 # A copy of the build that every user can reach, in the same layout.
 STAGED = [
-    "broker/vfu-broker",
+    os.environ.get("VFU_BROKER", "broker/vfu-broker"),
     "device/libvfio-user.so.0",
     "samples/gpio-pci-idio-16",
     "samples/hello",
@@ -382,7 +382,7 @@ class BrokerTest(unittest.TestCase):
         return process
 
     def broker_command(self, *args):
-        return [self.built("broker/vfu-broker"), *args]
+        return [self.built(STAGED[0]), *args]
 
     def start(self, policy=None, *args, preexec=None, **options):
         """A broker with --policy and --sock, not waited for."""

@@ -426,6 +426,23 @@ static void test_memory_that_is_truncated_reads_as_zeros(void **state)
     close(staying);
 }
 
+/* What takes its place has the same protection. */
+static void test_memory_of_one_direction_that_is_truncated(void **state)
+{
+    static const uint8_t zeros[16];
+    static const uint8_t bytes[16] = "into the void";
+    struct fixture *fixture = *state;
+    struct client *client = fixture->client;
+    int fd = memory_create(2 * PAGE);
+
+    assert_int_equal(map(client, 0, PAGE, READ, fd, 0), 0);
+    assert_int_equal(map(client, PAGE, PAGE, WRITE, fd, PAGE), 0);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    expect_device_reads(client, 0, zeros, sizeof(zeros));
+    device_writes(client, PAGE, bytes, sizeof(bytes));
+    close(fd);
+}
+
 static void test_map_for_file_access_has_no_address(void **state)
 {
     struct fixture *fixture = *state;
@@ -702,6 +719,7 @@ int main(int argc, char **argv)
         PROTOCOL_TEST(test_unmap_answers_its_request),
         PROTOCOL_TEST(test_unmap_ends_the_sharing),
         PROTOCOL_TEST(test_memory_that_is_truncated_reads_as_zeros),
+        PROTOCOL_TEST(test_memory_of_one_direction_that_is_truncated),
         PROTOCOL_TEST(test_unmap_all),
         PROTOCOL_TEST(test_unmap_with_a_descriptor_succeeds_and_keeps_nothing),
         cmocka_unit_test(test_device_without_dma_accepts_and_ignores),
