@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-static uint32_t piece_size(const struct client *client, size_t left)
+static uint32_t piece_size(const struct vfu_client *client, size_t left)
 {
     uint64_t limit = client->server.max_data_xfer_size;
 
@@ -15,17 +15,17 @@ static uint32_t piece_size(const struct client *client, size_t left)
     return (uint32_t)(left < limit ? left : limit);
 }
 
-static int read_piece(struct client *client, const struct vfio_user_region_access *access,
+static int read_piece(struct vfu_client *client, const struct vfio_user_region_access *access,
                       void *buffer)
 {
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_REGION_READ,
         .head = access,
         .head_size = sizeof(*access),
     };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct vfio_user_region_access answer;
-    int result = client_command(client, &request, &reply);
+    int result = vfu_client_command(client, &request, &reply);
 
     if (result != 0) {
         return result;
@@ -41,8 +41,8 @@ static int read_piece(struct client *client, const struct vfio_user_region_acces
     return 0;
 }
 
-int client_region_read(struct client *client, uint32_t region, uint64_t offset, void *buffer,
-                       size_t count)
+int vfu_client_region_read(struct vfu_client *client, uint32_t region, uint64_t offset,
+                           void *buffer, size_t count)
 {
     uint8_t *at = buffer;
 
@@ -64,21 +64,21 @@ int client_region_read(struct client *client, uint32_t region, uint64_t offset, 
     return 0;
 }
 
-static int write_piece(struct client *client, const struct client_request *request, uint32_t count,
-                       bool posted)
+static int write_piece(struct vfu_client *client, const struct vfu_client_request *request,
+                       uint32_t count, bool posted)
 {
     struct vfio_user_region_access answer;
     int result;
 
     if (posted) {
-        return client_post(client, request);
+        return vfu_client_post(client, request);
     }
-    result = client_command_fixed(client, request, &answer, sizeof(answer));
+    result = vfu_client_command_fixed(client, request, &answer, sizeof(answer));
     return result == 0 && answer.count != count ? -EPROTO : result;
 }
 
-static int write_region(struct client *client, uint32_t region, uint64_t offset, const void *buffer,
-                        size_t count, bool posted)
+static int write_region(struct vfu_client *client, uint32_t region, uint64_t offset,
+                        const void *buffer, size_t count, bool posted)
 {
     const uint8_t *at = buffer;
 
@@ -88,7 +88,7 @@ static int write_region(struct client *client, uint32_t region, uint64_t offset,
             .region = region,
             .count = piece_size(client, count),
         };
-        const struct client_request request = {
+        const struct vfu_client_request request = {
             .command = VFIO_USER_REGION_WRITE,
             .head = &access,
             .head_size = sizeof(access),
@@ -107,29 +107,30 @@ static int write_region(struct client *client, uint32_t region, uint64_t offset,
     return 0;
 }
 
-int client_region_write(struct client *client, uint32_t region, uint64_t offset, const void *buffer,
-                        size_t count)
+int vfu_client_region_write(struct vfu_client *client, uint32_t region, uint64_t offset,
+                            const void *buffer, size_t count)
 {
     return write_region(client, region, offset, buffer, count, false);
 }
 
-int client_region_post(struct client *client, uint32_t region, uint64_t offset, const void *buffer,
-                       size_t count)
+int vfu_client_region_post(struct vfu_client *client, uint32_t region, uint64_t offset,
+                           const void *buffer, size_t count)
 {
     return write_region(client, region, offset, buffer, count, true);
 }
 
-static int describe_writes(const struct client *client, const struct vfio_user_region_write *writes,
-                           size_t count, uint64_t *wr_cnt, struct client_request *request)
+static int describe_writes(const struct vfu_client *client,
+                           const struct vfio_user_region_write *writes, size_t count,
+                           uint64_t *wr_cnt, struct vfu_client_request *request)
 {
     if (!client->server.write_multiple) {
         return -EOPNOTSUPP;
     }
-    if (count > CLIENT_WRITES_MAX) {
+    if (count > VFU_CLIENT_WRITES_MAX) {
         return -E2BIG;
     }
     *wr_cnt = count;
-    *request = (struct client_request){
+    *request = (struct vfu_client_request){
         .command = VFIO_USER_REGION_WRITE_MULTI,
         .head = wr_cnt,
         .head_size = sizeof(*wr_cnt),
@@ -139,16 +140,17 @@ static int describe_writes(const struct client *client, const struct vfio_user_r
     return 0;
 }
 
-int client_region_write_multi(struct client *client, const struct vfio_user_region_write *writes,
-                              size_t count, uint64_t *done)
+int vfu_client_region_write_multi(struct vfu_client *client,
+                                  const struct vfio_user_region_write *writes, size_t count,
+                                  uint64_t *done)
 {
-    struct client_request request;
+    struct vfu_client_request request;
     uint64_t wr_cnt;
     uint64_t answer = 0;
     int result = describe_writes(client, writes, count, &wr_cnt, &request);
 
     if (result == 0) {
-        result = client_command_fixed(client, &request, &answer, sizeof(answer));
+        result = vfu_client_command_fixed(client, &request, &answer, sizeof(answer));
     }
     if (result == 0 && answer > count) {
         result = -EPROTO;
@@ -159,12 +161,12 @@ int client_region_write_multi(struct client *client, const struct vfio_user_regi
     return result;
 }
 
-int client_region_post_multi(struct client *client, const struct vfio_user_region_write *writes,
-                             size_t count)
+int vfu_client_region_post_multi(struct vfu_client *client,
+                                 const struct vfio_user_region_write *writes, size_t count)
 {
-    struct client_request request;
+    struct vfu_client_request request;
     uint64_t wr_cnt;
     int result = describe_writes(client, writes, count, &wr_cnt, &request);
 
-    return result < 0 ? result : client_post(client, &request);
+    return result < 0 ? result : vfu_client_post(client, &request);
 }

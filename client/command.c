@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct pending **find_pending(struct client *client, uint16_t id)
+static struct pending **find_pending(struct vfu_client *client, uint16_t id)
 {
     struct pending **link = &client->pending;
 
@@ -23,11 +23,11 @@ static void unlink_pending(struct pending **link)
     struct pending *pending = *link;
 
     *link = pending->next;
-    client_message_release(&pending->reply);
+    vfu_client_message_release(&pending->reply);
     free(pending);
 }
 
-void command_drop_all(struct client *client)
+void command_drop_all(struct vfu_client *client)
 {
     while (client->pending != NULL) {
         unlink_pending(&client->pending);
@@ -35,7 +35,7 @@ void command_drop_all(struct client *client)
 }
 
 /* An id that no outstanding command has. */
-static int choose_id(struct client *client, uint16_t *id)
+static int choose_id(struct vfu_client *client, uint16_t *id)
 {
     for (uint32_t tries = 0; tries <= UINT16_MAX; tries++) {
         *id = client->next_id++;
@@ -46,8 +46,8 @@ static int choose_id(struct client *client, uint16_t *id)
     return -EBUSY;
 }
 
-static int queue_request(struct client *client, const struct client_request *request, uint16_t id,
-                         uint32_t flags, struct fd_list *fds)
+static int queue_request(struct vfu_client *client, const struct vfu_client_request *request,
+                         uint16_t id, uint32_t flags, struct fd_list *fds)
 {
     struct vfio_user_header header = { .msg_id = id, .cmd = request->command, .flags = flags };
     size_t size = sizeof(header) + request->head_size + request->data_size;
@@ -76,8 +76,8 @@ static int queue_request(struct client *client, const struct client_request *req
     return 0;
 }
 
-static int send_request(struct client *client, const struct client_request *request, uint16_t id,
-                        uint32_t flags)
+static int send_request(struct vfu_client *client, const struct vfu_client_request *request,
+                        uint16_t id, uint32_t flags)
 {
     struct fd_list borrowed;
     int err;
@@ -92,7 +92,8 @@ static int send_request(struct client *client, const struct client_request *requ
     return stream_flush(client, deadline_after(client->timeout_ms));
 }
 
-int client_submit(struct client *client, const struct client_request *request, uint16_t *id)
+int vfu_client_submit(struct vfu_client *client, const struct vfu_client_request *request,
+                      uint16_t *id)
 {
     struct pending *pending;
     int err = choose_id(client, id);
@@ -122,7 +123,7 @@ int client_submit(struct client *client, const struct client_request *request, u
     return err;
 }
 
-int client_post(struct client *client, const struct client_request *request)
+int vfu_client_post(struct vfu_client *client, const struct vfu_client_request *request)
 {
     uint16_t id;
     int err = choose_id(client, &id);
@@ -142,7 +143,7 @@ static int reply_error(const struct vfio_user_header *header)
     return header->error_no == 0 || header->error_no > 4095 ? EINVAL : (int)header->error_no;
 }
 
-int client_collect(struct client *client, uint16_t id, struct client_message *reply)
+int vfu_client_collect(struct vfu_client *client, uint16_t id, struct vfu_client_message *reply)
 {
     int64_t deadline = deadline_after(client->timeout_ms);
     int err = 0;
@@ -158,7 +159,7 @@ int client_collect(struct client *client, uint16_t id, struct client_message *re
 
             if (reply != NULL) {
                 *reply = (*link)->reply;
-                (*link)->reply = (struct client_message){ .size = 0 };
+                (*link)->reply = (struct vfu_client_message){ .size = 0 };
             }
             unlink_pending(link);
             return result;
@@ -179,20 +180,20 @@ int client_collect(struct client *client, uint16_t id, struct client_message *re
     }
 }
 
-int client_command(struct client *client, const struct client_request *request,
-                   struct client_message *reply)
+int vfu_client_command(struct vfu_client *client, const struct vfu_client_request *request,
+                       struct vfu_client_message *reply)
 {
     uint16_t id;
-    int err = client_submit(client, request, &id);
+    int err = vfu_client_submit(client, request, &id);
 
-    return err < 0 ? err : client_collect(client, id, reply);
+    return err < 0 ? err : vfu_client_collect(client, id, reply);
 }
 
-int client_command_fixed(struct client *client, const struct client_request *request, void *payload,
-                         size_t size)
+int vfu_client_command_fixed(struct vfu_client *client, const struct vfu_client_request *request,
+                             void *payload, size_t size)
 {
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
-    int result = client_command(client, request, &reply);
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
+    int result = vfu_client_command(client, request, &reply);
 
     if (result != 0) {
         return result;
@@ -206,18 +207,18 @@ int client_command_fixed(struct client *client, const struct client_request *req
     return 0;
 }
 
-static int take_reply(struct client *client, struct client_message *message)
+static int take_reply(struct vfu_client *client, struct vfu_client_message *message)
 {
     struct pending **link = find_pending(client, message->header.msg_id);
     struct pending *pending = *link;
 
     if (pending == NULL || pending->state == PENDING_ANSWERED ||
         pending->command != message->header.cmd) {
-        client_message_release(message);
+        vfu_client_message_release(message);
         return -EPROTO;
     }
     if (pending->state == PENDING_ABANDONED) {
-        client_message_release(message);
+        vfu_client_message_release(message);
         unlink_pending(link);
         return 0;
     }
@@ -226,7 +227,8 @@ static int take_reply(struct client *client, struct client_message *message)
     return 0;
 }
 
-int command_dispatch(struct client *client, struct stream *stream, struct client_message *message)
+int command_dispatch(struct vfu_client *client, struct stream *stream,
+                     struct vfu_client_message *message)
 {
     int err;
 
@@ -243,6 +245,6 @@ int command_dispatch(struct client *client, struct stream *stream, struct client
     default:
         err = -EPROTO;
     }
-    client_message_release(message);
+    vfu_client_message_release(message);
     return err;
 }

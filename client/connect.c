@@ -10,17 +10,17 @@
 #include <sys/un.h>
 
 /* What the protocol says of a peer that says nothing. */
-static const struct client_capabilities defaults = {
+static const struct vfu_client_capabilities defaults = {
     .max_msg_fds = 1,
     .max_data_xfer_size = VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE,
     .max_dma_maps = 65535,
     .pgsizes = 4096,
 };
 
-int client_adopt(int sock, int timeout_ms, struct client **client)
+int vfu_client_adopt(int sock, int timeout_ms, struct vfu_client **client)
 {
     AUTO_FD owned = sock;
-    struct client *new = calloc(1, sizeof(*new));
+    struct vfu_client *new = calloc(1, sizeof(*new));
     int err;
 
     if (new == NULL) {
@@ -72,7 +72,7 @@ static int connect_within(int sock, const struct sockaddr_un *address, int timeo
     return 0;
 }
 
-int client_connect(const char *path, int timeout_ms, struct client **client)
+int vfu_client_connect(const char *path, int timeout_ms, struct vfu_client **client)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     AUTO_FD sock = -1;
@@ -90,10 +90,10 @@ int client_connect(const char *path, int timeout_ms, struct client **client)
     if (err < 0) {
         return err;
     }
-    return client_adopt(fd_take(&sock), timeout_ms, client);
+    return vfu_client_adopt(fd_take(&sock), timeout_ms, client);
 }
 
-struct client *client_free(struct client *client)
+struct vfu_client *vfu_client_free(struct vfu_client *client)
 {
     if (client == NULL) {
         return NULL;
@@ -105,17 +105,17 @@ struct client *client_free(struct client *client)
     return NULL;
 }
 
-void client_set_timeout(struct client *client, int timeout_ms)
+void vfu_client_set_timeout(struct vfu_client *client, int timeout_ms)
 {
     client->timeout_ms = timeout_ms;
 }
 
-int client_socket(const struct client *client)
+int vfu_client_socket(const struct vfu_client *client)
 {
     return client->main.sock;
 }
 
-int client_twin_socket(const struct client *client)
+int vfu_client_twin_socket(const struct vfu_client *client)
 {
     return client->twin.sock;
 }

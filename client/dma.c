@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-int client_dma_map(struct client *client, uint64_t iova, uint64_t size, uint32_t flags, int fd,
-                   uint64_t offset)
+int vfu_client_dma_map(struct vfu_client *client, uint64_t iova, uint64_t size, uint32_t flags,
+                       int fd, uint64_t offset)
 {
     const struct vfio_user_dma_map map = {
         .argsz = sizeof(map),
@@ -14,7 +14,7 @@ int client_dma_map(struct client *client, uint64_t iova, uint64_t size, uint32_t
         .addr = iova,
         .size = size,
     };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DMA_MAP,
         .head = &map,
         .head_size = sizeof(map),
@@ -22,10 +22,10 @@ int client_dma_map(struct client *client, uint64_t iova, uint64_t size, uint32_t
         .fd_count = fd >= 0 ? 1 : 0,
     };
 
-    return client_command_fixed(client, &request, NULL, 0);
+    return vfu_client_command_fixed(client, &request, NULL, 0);
 }
 
-static int unmap(struct client *client, uint32_t flags, uint64_t iova, uint64_t size)
+static int unmap(struct vfu_client *client, uint32_t flags, uint64_t iova, uint64_t size)
 {
     const struct vfio_user_dma_unmap ask = {
         .argsz = sizeof(ask),
@@ -33,27 +33,27 @@ static int unmap(struct client *client, uint32_t flags, uint64_t iova, uint64_t 
         .addr = iova,
         .size = size,
     };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DMA_UNMAP,
         .head = &ask,
         .head_size = sizeof(ask),
     };
     struct vfio_user_dma_unmap answer;
 
-    return client_command_fixed(client, &request, &answer, sizeof(answer));
+    return vfu_client_command_fixed(client, &request, &answer, sizeof(answer));
 }
 
-int client_dma_unmap(struct client *client, uint64_t iova, uint64_t size)
+int vfu_client_dma_unmap(struct vfu_client *client, uint64_t iova, uint64_t size)
 {
     return unmap(client, 0, iova, size);
 }
 
-int client_dma_unmap_dirty(struct client *client, uint64_t iova, uint64_t size, uint64_t page_size,
-                           void *bitmap)
+int vfu_client_dma_unmap_dirty(struct vfu_client *client, uint64_t iova, uint64_t size,
+                               uint64_t page_size, void *bitmap)
 {
     const struct vfio_user_bitmap head = {
         .pgsize = page_size,
-        .size = client_dirty_bytes(size, page_size),
+        .size = vfu_client_dirty_bytes(size, page_size),
     };
     const struct vfio_user_dma_unmap ask = {
         .argsz = (uint32_t)(sizeof(ask) + sizeof(head) + head.size),
@@ -61,15 +61,15 @@ int client_dma_unmap_dirty(struct client *client, uint64_t iova, uint64_t size, 
         .addr = iova,
         .size = size,
     };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DMA_UNMAP,
         .head = &ask,
         .head_size = sizeof(ask),
         .data = &head,
         .data_size = sizeof(head),
     };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
-    int result = client_command(client, &request, &reply);
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
+    int result = vfu_client_command(client, &request, &reply);
 
     if (result != 0) {
         return result;
@@ -83,7 +83,7 @@ int client_dma_unmap_dirty(struct client *client, uint64_t iova, uint64_t size, 
     return 0;
 }
 
-int client_dma_unmap_all(struct client *client)
+int vfu_client_dma_unmap_all(struct vfu_client *client)
 {
     return unmap(client, VFIO_DMA_UNMAP_FLAG_ALL, 0, 0);
 }

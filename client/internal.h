@@ -29,7 +29,7 @@ struct pending {
     uint16_t id;
     uint16_t command;
     enum pending_state state;
-    struct client_message reply;
+    struct vfu_client_message reply;
 };
 
 /* A connected socket, the message being received from it, and those waiting to be sent. */
@@ -41,7 +41,7 @@ struct stream {
     size_t queued; /* entries */
 };
 
-struct client {
+struct vfu_client {
     struct stream main;
     struct stream twin; /* for the commands of the server, if it was negotiated */
     int timeout_ms;
@@ -50,13 +50,13 @@ struct client {
     struct pending *pending;
     uint16_t next_id;
 
-    struct client_capabilities server;
+    struct vfu_client_capabilities server;
     uint64_t max_data_xfer_size; /* what we told the server to keep to */
 
-    client_dma_fn *dma; /* NULL: the server's commands are refused */
+    vfu_client_dma_fn *dma; /* NULL: the server's commands are refused */
     void *dma_opaque;
 
-    client_tap_fn *tap;
+    vfu_client_tap_fn *tap;
     void *tap_opaque;
 };
 
@@ -79,30 +79,33 @@ struct outgoing *stream_queue(struct stream *stream, size_t size, const struct f
  * Sends and receives what can be without waiting; messages that arrive go to command_dispatch().
  * Returns 0, or the error that ended the connection.
  */
-int stream_progress(struct client *client);
+int stream_progress(struct vfu_client *client);
 
 /* Waits until progress is possible. Returns 0, or -ETIMEDOUT at @deadline. */
-int stream_wait(struct client *client, int64_t deadline);
+int stream_wait(struct vfu_client *client, int64_t deadline);
 
 /* Sends the queue to its end, receiving meanwhile. -ETIMEDOUT ends the connection. */
-int stream_flush(struct client *client, int64_t deadline);
+int stream_flush(struct vfu_client *client, int64_t deadline);
 
 /* Sends the queue to its end and receives nothing. The connection stays as it is on an error. */
-int stream_send_only(struct client *client, int64_t deadline);
+int stream_send_only(struct vfu_client *client, int64_t deadline);
 
 /* Receives one message without waiting: a frame_status or the error that ended the connection. */
-int stream_receive(struct client *client, struct stream *stream, struct client_message *message);
+int stream_receive(struct vfu_client *client, struct stream *stream,
+                   struct vfu_client_message *message);
 
 /* Takes a message that has arrived on @stream: a reply to somebody, or a command of the server's.
  */
-int command_dispatch(struct client *client, struct stream *stream, struct client_message *message);
+int command_dispatch(struct vfu_client *client, struct stream *stream,
+                     struct vfu_client_message *message);
 
 /* Answers a command of the server's on the stream that it came by. Returns 0 or -errno. */
-int serve_command(struct client *client, struct stream *stream,
-                  const struct client_message *command);
+int serve_command(struct vfu_client *client, struct stream *stream,
+                  const struct vfu_client_message *command);
 
-/* MIG_DATA_WRITE of no more than the server takes; client_collect() has the answer. */
-int migration_submit_write(struct client *client, const void *buffer, uint32_t size, uint16_t *id);
+/* MIG_DATA_WRITE of no more than the server takes; vfu_client_collect() has the answer. */
+int migration_submit_write(struct vfu_client *client, const void *buffer, uint32_t size,
+                           uint16_t *id);
 
 /* Frees what is outstanding. */
-void command_drop_all(struct client *client);
+void command_drop_all(struct vfu_client *client);

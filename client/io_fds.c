@@ -16,7 +16,7 @@
 /* What a server may be asked for at most. */
 #define MAX_ARGSZ VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE
 
-void client_io_fds_release(struct client_io_fds *io_fds)
+void vfu_client_io_fds_release(struct vfu_client_io_fds *io_fds)
 {
     fd_list_close(&io_fds->fds);
     free(io_fds->entries);
@@ -24,16 +24,16 @@ void client_io_fds_release(struct client_io_fds *io_fds)
     io_fds->count = 0;
 }
 
-static int ask(struct client *client, uint32_t index, uint32_t argsz, struct client_message *reply,
-               vfio_user_region_io_fds_reply_t *head)
+static int ask(struct vfu_client *client, uint32_t index, uint32_t argsz,
+               struct vfu_client_message *reply, vfio_user_region_io_fds_reply_t *head)
 {
     const vfio_user_region_io_fds_request_t question = { .argsz = argsz, .index = index };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
         .head = &question,
         .head_size = sizeof(question),
     };
-    int result = client_command(client, &request, reply);
+    int result = vfu_client_command(client, &request, reply);
 
     if (result != 0) {
         return result;
@@ -69,7 +69,8 @@ static void read_entry(const uint8_t *bytes, size_t size, vfio_user_sub_region_i
     };
 }
 
-static int read_entries(struct client_message *reply, uint32_t count, struct client_io_fds *io_fds)
+static int read_entries(struct vfu_client_message *reply, uint32_t count,
+                        struct vfu_client_io_fds *io_fds)
 {
     size_t bytes = reply->size - HEADER_SIZE;
     size_t size = count > 0 ? bytes / count : 0;
@@ -100,14 +101,15 @@ static int read_entries(struct client_message *reply, uint32_t count, struct cli
     return 0;
 }
 
-int client_get_io_fds(struct client *client, uint32_t index, struct client_io_fds *io_fds)
+int vfu_client_get_io_fds(struct vfu_client *client, uint32_t index,
+                          struct vfu_client_io_fds *io_fds)
 {
     uint32_t argsz = HEADER_SIZE;
 
-    *io_fds = (struct client_io_fds){ .count = 0 };
+    *io_fds = (struct vfu_client_io_fds){ .count = 0 };
     /* The first answer says how much room the whole takes, the second has it. */
     for (int tries = 0; tries < 2; tries++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
         vfio_user_region_io_fds_reply_t head;
         int result = ask(client, index, argsz, &reply, &head);
 
@@ -117,7 +119,7 @@ int client_get_io_fds(struct client *client, uint32_t index, struct client_io_fd
         if (head.argsz <= argsz) {
             result = read_entries(&reply, head.count, io_fds);
             if (result < 0) {
-                client_io_fds_release(io_fds);
+                vfu_client_io_fds_release(io_fds);
             }
             return result;
         }

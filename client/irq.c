@@ -3,20 +3,20 @@
 
 #include <stddef.h>
 
-int client_get_irq_info(struct client *client, uint32_t index, struct vfio_irq_info *info)
+int vfu_client_get_irq_info(struct vfu_client *client, uint32_t index, struct vfio_irq_info *info)
 {
     const struct vfio_irq_info ask = { .argsz = sizeof(ask), .index = index };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DEVICE_GET_IRQ_INFO,
         .head = &ask,
         .head_size = sizeof(ask),
     };
 
-    return client_command_fixed(client, &request, info, sizeof(*info));
+    return vfu_client_command_fixed(client, &request, info, sizeof(*info));
 }
 
-int client_set_irqs(struct client *client, uint32_t flags, uint32_t index, uint32_t start,
-                    uint32_t count, const uint8_t *bools, const int *fds, size_t fd_count)
+int vfu_client_set_irqs(struct vfu_client *client, uint32_t flags, uint32_t index, uint32_t start,
+                        uint32_t count, const uint8_t *bools, const int *fds, size_t fd_count)
 {
     const struct vfio_irq_set set = {
         .argsz = offsetof(struct vfio_irq_set, data),
@@ -25,7 +25,7 @@ int client_set_irqs(struct client *client, uint32_t flags, uint32_t index, uint3
         .start = start,
         .count = count,
     };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DEVICE_SET_IRQS,
         .head = &set,
         .head_size = offsetof(struct vfio_irq_set, data),
@@ -35,11 +35,11 @@ int client_set_irqs(struct client *client, uint32_t flags, uint32_t index, uint3
         .fd_count = fd_count,
     };
 
-    return client_command_fixed(client, &request, NULL, 0);
+    return vfu_client_command_fixed(client, &request, NULL, 0);
 }
 
-int client_irq_assign(struct client *client, uint32_t index, uint32_t start, const int *eventfds,
-                      uint32_t count)
+int vfu_client_irq_assign(struct vfu_client *client, uint32_t index, uint32_t start,
+                          const int *eventfds, uint32_t count)
 {
     uint32_t limit = client->server.max_msg_fds;
 
@@ -48,8 +48,8 @@ int client_irq_assign(struct client *client, uint32_t index, uint32_t start, con
     for (uint32_t done = 0; done < count;) {
         uint32_t n = count - done < limit ? count - done : limit;
         int result =
-            client_set_irqs(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, index,
-                            start + done, n, NULL, eventfds + done, n);
+            vfu_client_set_irqs(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+                                index, start + done, n, NULL, eventfds + done, n);
 
         if (result != 0) {
             return result;
@@ -59,14 +59,15 @@ int client_irq_assign(struct client *client, uint32_t index, uint32_t start, con
     return 0;
 }
 
-int client_irq_deassign(struct client *client, uint32_t index, uint32_t start, uint32_t count)
+int vfu_client_irq_deassign(struct vfu_client *client, uint32_t index, uint32_t start,
+                            uint32_t count)
 {
-    return client_set_irqs(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, index,
-                           start, count, NULL, NULL, 0);
+    return vfu_client_set_irqs(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+                               index, start, count, NULL, NULL, 0);
 }
 
-int client_irq_disable(struct client *client, uint32_t index)
+int vfu_client_irq_disable(struct vfu_client *client, uint32_t index)
 {
-    return client_set_irqs(client, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0,
-                           0, NULL, NULL, 0);
+    return vfu_client_set_irqs(client, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index,
+                               0, 0, NULL, NULL, 0);
 }

@@ -17,7 +17,7 @@
 #define DEFAULT_ROUND_BYTES (4ull << 30)
 
 struct migration {
-    struct client_live *live;
+    struct vfu_client_live *live;
     uint64_t page_size;
     bool begun; /* something may have to be undone */
     bool logging;
@@ -43,7 +43,7 @@ static uint64_t lap(uint64_t *start)
     return ns;
 }
 
-static int hook(const struct client_live *live, int (*function)(void *opaque))
+static int hook(const struct vfu_client_live *live, int (*function)(void *opaque))
 {
     return function != NULL ? function(live->opaque) : 0;
 }
@@ -53,12 +53,13 @@ static int hook(const struct client_live *live, int (*function)(void *opaque))
 /* A register that the client sets; read-only bits in it do no harm. */
 static int restore_register(struct migration *migration, size_t offset, size_t size)
 {
-    struct client *to = migration->live->to;
+    struct vfu_client *to = migration->live->to;
     uint32_t now = 0;
-    int result = client_region_read(to, CONFIG_REGION, offset, &now, size);
+    int result = vfu_client_region_read(to, CONFIG_REGION, offset, &now, size);
 
     if (result == 0 && memcmp(&now, migration->config + offset, size) != 0) {
-        result = client_region_write(to, CONFIG_REGION, offset, migration->config + offset, size);
+        result =
+            vfu_client_region_write(to, CONFIG_REGION, offset, migration->config + offset, size);
     }
     return result;
 }
@@ -124,7 +125,8 @@ static int restore_config(struct migration *migration)
 
 /* --- guest memory --- */
 
-static uint64_t copy_page(const struct client_live_memory *memory, uint64_t offset, uint64_t size)
+static uint64_t copy_page(const struct vfu_client_live_memory *memory, uint64_t offset,
+                          uint64_t size)
 {
     uint64_t left = memory->size - offset;
 
@@ -135,12 +137,12 @@ static uint64_t copy_page(const struct client_live_memory *memory, uint64_t offs
 
 static int copy_dirty(struct migration *migration, size_t index, uint64_t *bytes)
 {
-    struct client_live *live = migration->live;
-    const struct client_live_memory *memory = &live->memory[index];
+    struct vfu_client_live *live = migration->live;
+    const struct vfu_client_live_memory *memory = &live->memory[index];
     const uint64_t *words = migration->bitmap;
-    size_t size = client_dirty_bytes(memory->size, migration->page_size);
-    int result = client_dirty_report(live->from, memory->iova, memory->size, migration->page_size,
-                                     migration->bitmap);
+    size_t size = vfu_client_dirty_bytes(memory->size, migration->page_size);
+    int result = vfu_client_dirty_report(live->from, memory->iova, memory->size,
+                                         migration->page_size, migration->bitmap);
 
     if (result == 0 && live->on_dirty != NULL) {
         result = live->on_dirty(live->opaque, index, migration->bitmap);
@@ -160,7 +162,7 @@ static int copy_dirty(struct migration *migration, size_t index, uint64_t *bytes
 
 static int copy_memory(struct migration *migration, bool all, uint64_t *bytes)
 {
-    const struct client_live *live = migration->live;
+    const struct vfu_client_live *live = migration->live;
     int result = 0;
 
     for (size_t i = 0; i < live->memory_count && result == 0; i++) {
@@ -175,7 +177,7 @@ static int copy_memory(struct migration *migration, bool all, uint64_t *bytes)
 
 /* --- the device's data --- */
 
-static uint32_t chunk_size(const struct client_live *live)
+static uint32_t chunk_size(const struct vfu_client_live *live)
 {
     uint64_t size = CHUNK;
 
@@ -191,7 +193,7 @@ static uint32_t chunk_size(const struct client_live *live)
  */
 static int copy_device(struct migration *migration, bool stopped, uint64_t *bytes)
 {
-    struct client_live *live = migration->live;
+    struct vfu_client_live *live = migration->live;
     uint64_t limit = live->round_bytes != 0 ? live->round_bytes : DEFAULT_ROUND_BYTES;
     uint32_t size = chunk_size(live), n = size;
     bool writing = false;
@@ -199,9 +201,9 @@ static int copy_device(struct migration *migration, bool stopped, uint64_t *byte
     int result = 0;
 
     while (result == 0 && n > 0 && (stopped ? n == size : *bytes < limit)) {
-        result = client_migration_read(live->from, migration->chunk, size, &n);
+        result = vfu_client_migration_read(live->from, migration->chunk, size, &n);
         if (writing) {
-            int written = client_collect(live->to, id, NULL);
+            int written = vfu_client_collect(live->to, id, NULL);
 
             writing = false;
             result = result != 0 ? result : written;
@@ -213,7 +215,7 @@ static int copy_device(struct migration *migration, bool stopped, uint64_t *byte
         }
     }
     if (writing) {
-        int written = client_collect(live->to, id, NULL);
+        int written = vfu_client_collect(live->to, id, NULL);
 
         result = result != 0 ? result : written;
     }
@@ -222,18 +224,18 @@ static int copy_device(struct migration *migration, bool stopped, uint64_t *byte
 
 /* --- steps --- */
 
-static int can_migrate(struct client *client, uint64_t *flags)
+static int can_migrate(struct vfu_client *client, uint64_t *flags)
 {
-    int result = client_migration_get_flags(client, flags);
+    int result = vfu_client_migration_get_flags(client, flags);
 
     /* A server that knows nothing of it refuses. */
     return result > 0 || (result == 0 && !(*flags & VFIO_MIGRATION_STOP_COPY)) ? -EOPNOTSUPP
                                                                                : result;
 }
 
-static int end_round(struct migration *migration, struct client_live_round *round)
+static int end_round(struct migration *migration, struct vfu_client_live_round *round)
 {
-    struct client_live *live = migration->live;
+    struct vfu_client_live *live = migration->live;
 
     live->rounds = round->number + 1;
     live->memory_bytes += round->memory_bytes;
@@ -243,12 +245,12 @@ static int end_round(struct migration *migration, struct client_live_round *roun
 
 static int pre_copy(struct migration *migration)
 {
-    struct client_live *live = migration->live;
-    int result = client_migration_set_state(live->from, VFIO_USER_DEVICE_STATE_PRE_COPY);
+    struct vfu_client_live *live = migration->live;
+    int result = vfu_client_migration_set_state(live->from, VFIO_USER_DEVICE_STATE_PRE_COPY);
 
     live->step = "pre-copy";
     for (unsigned i = 0; i < live->max_rounds && result == 0; i++) {
-        struct client_live_round round = { .number = i };
+        struct vfu_client_live_round round = { .number = i };
         uint64_t start = now_ns();
 
         result = copy_memory(migration, i == 0, &round.memory_bytes);
@@ -269,28 +271,29 @@ static int pre_copy(struct migration *migration)
 /* Returns what the source's device refuses, or 0: it has stopped. */
 static int stop_source(struct migration *migration)
 {
-    struct client_live *live = migration->live;
+    struct vfu_client_live *live = migration->live;
     int result;
 
     live->step = "pause";
     result = hook(live, live->on_pause);
     if (result == 0) {
         live->step = "read of the source's config space";
-        result = client_region_read(live->from, CONFIG_REGION, 0, migration->config, CONFIG_SIZE);
+        result =
+            vfu_client_region_read(live->from, CONFIG_REGION, 0, migration->config, CONFIG_SIZE);
     }
     return result;
 }
 
 static int copy_rest(struct migration *migration)
 {
-    struct client_live *live = migration->live;
-    struct client_live_blackout *blackout = &live->blackout;
-    struct client_live_round round = { .number = live->rounds, .stopped = true };
+    struct vfu_client_live *live = migration->live;
+    struct vfu_client_live_blackout *blackout = &live->blackout;
+    struct vfu_client_live_round round = { .number = live->rounds, .stopped = true };
     uint64_t start = now_ns();
     int result;
 
     live->step = "stop of the source";
-    result = client_migration_set_state(live->from, VFIO_USER_DEVICE_STATE_STOP_COPY);
+    result = vfu_client_migration_set_state(live->from, VFIO_USER_DEVICE_STATE_STOP_COPY);
     blackout->stop = lap(&start);
     if (result == 0) {
         live->step = "copy of guest memory";
@@ -303,7 +306,7 @@ static int copy_rest(struct migration *migration)
     }
     if (result == 0) {
         live->step = "end of the source's data";
-        result = client_migration_set_state(live->from, VFIO_USER_DEVICE_STATE_STOP);
+        result = vfu_client_migration_set_state(live->from, VFIO_USER_DEVICE_STATE_STOP);
         blackout->device = lap(&start);
     }
     round.ns = blackout->stop + blackout->memory + blackout->device;
@@ -312,8 +315,8 @@ static int copy_rest(struct migration *migration)
 
 static int install(struct migration *migration)
 {
-    struct client_live *live = migration->live;
-    struct client_live_blackout *blackout = &live->blackout;
+    struct vfu_client_live *live = migration->live;
+    struct vfu_client_live_blackout *blackout = &live->blackout;
     uint64_t start = now_ns();
     int result;
 
@@ -326,7 +329,7 @@ static int install(struct migration *migration)
     }
     if (result == 0) {
         live->step = "installation at the destination";
-        result = client_migration_set_state(live->to, VFIO_USER_DEVICE_STATE_STOP);
+        result = vfu_client_migration_set_state(live->to, VFIO_USER_DEVICE_STATE_STOP);
         blackout->install = lap(&start);
     }
     if (result == 0) {
@@ -336,7 +339,7 @@ static int install(struct migration *migration)
     }
     if (result == 0) {
         live->step = "start of the destination";
-        result = client_migration_set_state(live->to, VFIO_USER_DEVICE_STATE_RUNNING);
+        result = vfu_client_migration_set_state(live->to, VFIO_USER_DEVICE_STATE_RUNNING);
         blackout->run = lap(&start);
     }
     return result;
@@ -344,7 +347,7 @@ static int install(struct migration *migration)
 
 static int move(struct migration *migration)
 {
-    struct client_live *live = migration->live;
+    struct vfu_client_live *live = migration->live;
     uint64_t from_flags, to_flags, start;
     int result;
 
@@ -356,13 +359,13 @@ static int move(struct migration *migration)
     if (result == 0 && live->memory_count > 0) {
         live->step = "start of the log of dirty pages";
         migration->begun = true;
-        result = client_dirty_start(live->from, migration->page_size);
+        result = vfu_client_dirty_start(live->from, migration->page_size);
         migration->logging = result == 0;
     }
     if (result == 0) {
         live->step = "preparation of the destination";
         migration->begun = true;
-        result = client_migration_set_state(live->to, VFIO_USER_DEVICE_STATE_RESUMING);
+        result = vfu_client_migration_set_state(live->to, VFIO_USER_DEVICE_STATE_RESUMING);
     }
     if (result == 0 && live->max_rounds > 0 && (from_flags & VFIO_MIGRATION_PRE_COPY)) {
         live->step = "start of pre-copy";
@@ -383,35 +386,35 @@ static int move(struct migration *migration)
 }
 
 /* It must not run, now or when it gets to what was asked of it: the source may. */
-static void give_up_destination(struct client *to)
+static void give_up_destination(struct vfu_client *to)
 {
-    if (client_reset_device(to) != 0 && client_socket(to) >= 0) {
-        shutdown(client_socket(to), SHUT_RDWR);
+    if (vfu_client_reset_device(to) != 0 && vfu_client_socket(to) >= 0) {
+        shutdown(vfu_client_socket(to), SHUT_RDWR);
     }
 }
 
-static enum client_live_end resume_source(struct client *from)
+static enum vfu_client_live_end resume_source(struct vfu_client *from)
 {
     uint32_t state;
 
-    if (client_migration_set_state(from, VFIO_USER_DEVICE_STATE_RUNNING) == 0) {
-        return CLIENT_LIVE_SOURCE_RUNS;
+    if (vfu_client_migration_set_state(from, VFIO_USER_DEVICE_STATE_RUNNING) == 0) {
+        return VFU_CLIENT_LIVE_SOURCE_RUNS;
     }
-    if (client_migration_get_state(from, &state) != 0) {
-        return CLIENT_LIVE_SOURCE_LOST;
+    if (vfu_client_migration_get_state(from, &state) != 0) {
+        return VFU_CLIENT_LIVE_SOURCE_LOST;
     }
     return state == VFIO_USER_DEVICE_STATE_RUNNING || state == VFIO_USER_DEVICE_STATE_PRE_COPY
-               ? CLIENT_LIVE_SOURCE_RUNS
-               : CLIENT_LIVE_SOURCE_STOPPED;
+               ? VFU_CLIENT_LIVE_SOURCE_RUNS
+               : VFU_CLIENT_LIVE_SOURCE_STOPPED;
 }
 
 static int allocate(struct migration *migration)
 {
-    const struct client_live *live = migration->live;
+    const struct vfu_client_live *live = migration->live;
     size_t largest = 1;
 
     for (size_t i = 0; i < live->memory_count; i++) {
-        size_t size = client_dirty_bytes(live->memory[i].size, migration->page_size);
+        size_t size = vfu_client_dirty_bytes(live->memory[i].size, migration->page_size);
 
         if (live->memory[i].size == 0 || live->memory[i].size % migration->page_size != 0) {
             return -EINVAL;
@@ -423,7 +426,7 @@ static int allocate(struct migration *migration)
     return migration->chunk != NULL && migration->bitmap != NULL ? 0 : -ENOMEM;
 }
 
-int client_live_migrate(struct client_live *live)
+int vfu_client_live_migrate(struct vfu_client_live *live)
 {
     struct migration migration = {
         .live = live,
@@ -435,21 +438,21 @@ int client_live_migrate(struct client_live *live)
     live->rounds = 0;
     live->memory_bytes = 0;
     live->device_bytes = 0;
-    live->blackout = (struct client_live_blackout){ .total = 0 };
+    live->blackout = (struct vfu_client_live_blackout){ .total = 0 };
     live->step = "preparation";
-    live->end = CLIENT_LIVE_SOURCE_RUNS;
+    live->end = VFU_CLIENT_LIVE_SOURCE_RUNS;
     result = allocate(&migration);
     if (result == 0) {
         result = move(&migration);
         if (result == 0) {
-            live->end = CLIENT_LIVE_DONE;
+            live->end = VFU_CLIENT_LIVE_DONE;
         } else if (migration.begun) {
             give_up_destination(live->to);
             live->end = resume_source(live->from);
         }
     }
-    if (migration.logging && live->end != CLIENT_LIVE_SOURCE_LOST) {
-        int stopped = client_dirty_stop(live->from); /* nothing to be done about a failure */
+    if (migration.logging && live->end != VFU_CLIENT_LIVE_SOURCE_LOST) {
+        int stopped = vfu_client_dirty_stop(live->from); /* nothing to be done about a failure */
 
         (void)stopped;
     }

@@ -15,14 +15,14 @@
 #include "client.h"
 
 /* Guest memory that both devices have at @iova. */
-struct client_live_memory {
+struct vfu_client_live_memory {
     uint64_t iova;
     uint64_t size; /* multiple of the page size */
     const void *from;
     void *to;
 };
 
-struct client_live_round {
+struct vfu_client_live_round {
     unsigned number;       /* from 0; the last one is that in which the device has stopped */
     bool stopped;          /* this is that one */
     uint64_t memory_bytes; /* of guest memory copied; but for round 0, what was written before */
@@ -31,7 +31,7 @@ struct client_live_round {
 };
 
 /* The parts of the blackout, in the order in which they come; nanoseconds. */
-struct client_live_blackout {
+struct vfu_client_live_blackout {
     uint64_t stop;    /* the source's device stops */
     uint64_t memory;  /* guest memory written last is copied */
     uint64_t device;  /* the rest of the device's data is copied */
@@ -41,17 +41,17 @@ struct client_live_blackout {
     uint64_t total;
 };
 
-enum client_live_end {
-    CLIENT_LIVE_DONE,           /* the destination runs, the source is in STOP */
-    CLIENT_LIVE_SOURCE_RUNS,    /* as if nothing had been */
-    CLIENT_LIVE_SOURCE_STOPPED, /* it answers, but does not run: set RUNNING, or reset it */
-    CLIENT_LIVE_SOURCE_LOST,    /* it does not answer */
+enum vfu_client_live_end {
+    VFU_CLIENT_LIVE_DONE,           /* the destination runs, the source is in STOP */
+    VFU_CLIENT_LIVE_SOURCE_RUNS,    /* as if nothing had been */
+    VFU_CLIENT_LIVE_SOURCE_STOPPED, /* it answers, but does not run: set RUNNING, or reset it */
+    VFU_CLIENT_LIVE_SOURCE_LOST,    /* it does not answer */
 };
 
-struct client_live {
-    struct client *from;
-    struct client *to;
-    const struct client_live_memory *memory; /* borrowed */
+struct vfu_client_live {
+    struct vfu_client *from;
+    struct vfu_client *to;
+    const struct vfu_client_live_memory *memory; /* borrowed */
     size_t memory_count;
     uint64_t page_size;   /* of the log of dirty pages; 0: 4096 */
     unsigned max_rounds;  /* before the device is stopped, whatever changes; 0: no pre-copy */
@@ -65,7 +65,7 @@ struct client_live {
      *   on_restore    the destination has all data, the device there does not run yet: RESUMING
      *   on_installed  and has accepted them; both devices are in STOP
      */
-    int (*on_round)(void *opaque, const struct client_live_round *round);
+    int (*on_round)(void *opaque, const struct vfu_client_live_round *round);
     int (*on_pause)(void *opaque);
     int (*on_dirty)(void *opaque, size_t index, void *bitmap);
     int (*on_restore)(void *opaque);
@@ -77,13 +77,13 @@ struct client_live {
     uint64_t memory_bytes;
     uint64_t device_bytes;
     uint64_t total_ns;
-    struct client_live_blackout blackout;
-    enum client_live_end end;
+    struct vfu_client_live_blackout blackout;
+    enum vfu_client_live_end end;
     const char *step; /* what failed */
 };
 
 /*
- * Returns 0 (@live->end is CLIENT_LIVE_DONE), or what failed as of client.h; -EOPNOTSUPP: one of
- * the devices cannot migrate.
+ * Returns 0 (@live->end is VFU_CLIENT_LIVE_DONE), or what failed as of client.h; -EOPNOTSUPP: one
+ * of the devices cannot migrate.
  */
-int client_live_migrate(struct client_live *live);
+int vfu_client_live_migrate(struct vfu_client_live *live);

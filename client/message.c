@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-void client_message_release(struct client_message *message)
+void vfu_client_message_release(struct vfu_client_message *message)
 {
     fd_list_close(&message->fds);
     free(message->payload);
@@ -11,7 +11,7 @@ void client_message_release(struct client_message *message)
     message->size = 0;
 }
 
-void client_set_tap(struct client *client, client_tap_fn *tap, void *opaque)
+void vfu_client_set_tap(struct vfu_client *client, vfu_client_tap_fn *tap, void *opaque)
 {
     client->tap = tap;
     client->tap_opaque = opaque;

@@ -8,22 +8,22 @@
 
 #include <linux/vfio.h>
 
-int client_feature_get(struct client *client, uint32_t number, const void *data, size_t size,
-                       void *answer, size_t answer_size)
+int vfu_client_feature_get(struct vfu_client *client, uint32_t number, const void *data,
+                           size_t size, void *answer, size_t answer_size)
 {
     const struct vfio_user_device_feature ask = {
         .argsz = (uint32_t)(sizeof(ask) + answer_size),
         .flags = number | VFIO_DEVICE_FEATURE_GET,
     };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DEVICE_FEATURE,
         .head = &ask,
         .head_size = sizeof(ask),
         .data = data,
         .data_size = size,
     };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
-    int result = client_command(client, &request, &reply);
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
+    int result = vfu_client_command(client, &request, &reply);
 
     if (result != 0) {
         return result;
@@ -37,21 +37,21 @@ int client_feature_get(struct client *client, uint32_t number, const void *data,
 }
 
 /* The answer is the request. */
-static int send_feature(struct client *client, uint32_t flags, const void *data, size_t size)
+static int send_feature(struct vfu_client *client, uint32_t flags, const void *data, size_t size)
 {
     const struct vfio_user_device_feature ask = {
         .argsz = (uint32_t)(sizeof(ask) + size),
         .flags = flags,
     };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DEVICE_FEATURE,
         .head = &ask,
         .head_size = sizeof(ask),
         .data = data,
         .data_size = size,
     };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
-    int result = client_command(client, &request, &reply);
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
+    int result = vfu_client_command(client, &request, &reply);
 
     if (result != 0) {
         return result;
@@ -64,21 +64,22 @@ static int send_feature(struct client *client, uint32_t flags, const void *data,
     return 0;
 }
 
-int client_feature_set(struct client *client, uint32_t number, const void *data, size_t size)
+int vfu_client_feature_set(struct vfu_client *client, uint32_t number, const void *data,
+                           size_t size)
 {
     return send_feature(client, number | VFIO_DEVICE_FEATURE_SET, data, size);
 }
 
-int client_feature_probe(struct client *client, uint32_t number, uint32_t operations)
+int vfu_client_feature_probe(struct vfu_client *client, uint32_t number, uint32_t operations)
 {
     return send_feature(client, number | operations | VFIO_DEVICE_FEATURE_PROBE, NULL, 0);
 }
 
-int client_migration_get_state(struct client *client, uint32_t *state)
+int vfu_client_migration_get_state(struct vfu_client *client, uint32_t *state)
 {
     struct vfio_user_device_feature_mig_state answer;
-    int result = client_feature_get(client, VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, NULL, 0, &answer,
-                                    sizeof(answer));
+    int result = vfu_client_feature_get(client, VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, NULL, 0,
+                                        &answer, sizeof(answer));
 
     if (result == 0) {
         *state = answer.device_state;
@@ -86,25 +87,26 @@ int client_migration_get_state(struct client *client, uint32_t *state)
     return result;
 }
 
-int client_migration_set_state(struct client *client, uint32_t state)
+int vfu_client_migration_set_state(struct vfu_client *client, uint32_t state)
 {
     const struct vfio_user_device_feature_mig_state wanted = { .device_state = state };
 
-    return client_feature_set(client, VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &wanted,
-                              sizeof(wanted));
+    return vfu_client_feature_set(client, VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &wanted,
+                                  sizeof(wanted));
 }
 
-int client_migration_read(struct client *client, void *buffer, uint32_t size, uint32_t *read)
+int vfu_client_migration_read(struct vfu_client *client, void *buffer, uint32_t size,
+                              uint32_t *read)
 {
     const struct vfio_user_mig_data ask = { .argsz = (uint32_t)sizeof(ask) + size, .size = size };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_MIG_DATA_READ,
         .head = &ask,
         .head_size = sizeof(ask),
     };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct vfio_user_mig_data answer;
-    int result = client_command(client, &request, &reply);
+    int result = vfu_client_command(client, &request, &reply);
 
     if (result != 0) {
         return result;
@@ -122,10 +124,11 @@ int client_migration_read(struct client *client, void *buffer, uint32_t size, ui
     return 0;
 }
 
-int migration_submit_write(struct client *client, const void *buffer, uint32_t size, uint16_t *id)
+int migration_submit_write(struct vfu_client *client, const void *buffer, uint32_t size,
+                           uint16_t *id)
 {
     const struct vfio_user_mig_data head = { .argsz = (uint32_t)sizeof(head) + size, .size = size };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_MIG_DATA_WRITE,
         .head = &head,
         .head_size = sizeof(head),
@@ -133,18 +136,18 @@ int migration_submit_write(struct client *client, const void *buffer, uint32_t s
         .data_size = size,
     };
 
-    return client_submit(client, &request, id);
+    return vfu_client_submit(client, &request, id);
 }
 
-static int write_piece(struct client *client, const void *buffer, uint32_t size)
+static int write_piece(struct vfu_client *client, const void *buffer, uint32_t size)
 {
     uint16_t id;
     int err = migration_submit_write(client, buffer, size, &id);
 
-    return err < 0 ? err : client_collect(client, id, NULL);
+    return err < 0 ? err : vfu_client_collect(client, id, NULL);
 }
 
-int client_migration_write(struct client *client, const void *buffer, uint32_t size)
+int vfu_client_migration_write(struct vfu_client *client, const void *buffer, uint32_t size)
 {
     const uint8_t *at = buffer;
 
@@ -162,24 +165,24 @@ int client_migration_write(struct client *client, const void *buffer, uint32_t s
     return 0;
 }
 
-int client_migration_get_flags(struct client *client, uint64_t *flags)
+int vfu_client_migration_get_flags(struct vfu_client *client, uint64_t *flags)
 {
     struct vfio_user_device_feature_migration answer;
-    int result =
-        client_feature_get(client, VFIO_DEVICE_FEATURE_MIGRATION, NULL, 0, &answer, sizeof(answer));
+    int result = vfu_client_feature_get(client, VFIO_DEVICE_FEATURE_MIGRATION, NULL, 0, &answer,
+                                        sizeof(answer));
 
     *flags = result == 0 ? answer.flags : 0;
     return result;
 }
 
-int client_dirty_start(struct client *client, uint64_t page_size)
+int vfu_client_dirty_start(struct vfu_client *client, uint64_t page_size)
 {
-    return client_dirty_start_ranges(client, page_size, NULL, 0);
+    return vfu_client_dirty_start_ranges(client, page_size, NULL, 0);
 }
 
-int client_dirty_start_ranges(struct client *client, uint64_t page_size,
-                              const struct vfio_user_device_feature_dma_logging_range *ranges,
-                              uint32_t count)
+int vfu_client_dirty_start_ranges(struct vfu_client *client, uint64_t page_size,
+                                  const struct vfio_user_device_feature_dma_logging_range *ranges,
+                                  uint32_t count)
 {
     const struct vfio_user_device_feature_dma_logging_control control = {
         .page_size = page_size,
@@ -188,7 +191,7 @@ int client_dirty_start_ranges(struct client *client, uint64_t page_size,
     uint8_t *data;
     int result;
 
-    if (count > CLIENT_RANGES_MAX) {
+    if (count > VFU_CLIENT_RANGES_MAX) {
         return -E2BIG;
     }
     data = malloc(sizeof(control) + count * sizeof(*ranges));
@@ -199,41 +202,41 @@ int client_dirty_start_ranges(struct client *client, uint64_t page_size,
     if (count > 0) {
         memcpy(data + sizeof(control), ranges, count * sizeof(*ranges));
     }
-    result = client_feature_set(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START, data,
-                                sizeof(control) + count * sizeof(*ranges));
+    result = vfu_client_feature_set(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START, data,
+                                    sizeof(control) + count * sizeof(*ranges));
     free(data);
     return result;
 }
 
-int client_dirty_stop(struct client *client)
+int vfu_client_dirty_stop(struct vfu_client *client)
 {
-    return client_feature_set(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL, 0);
+    return vfu_client_feature_set(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL, 0);
 }
 
-size_t client_dirty_bytes(uint64_t length, uint64_t page_size)
+size_t vfu_client_dirty_bytes(uint64_t length, uint64_t page_size)
 {
     uint64_t pages = length / page_size + (length % page_size != 0);
 
     return (size_t)((pages + 63) / 64 * 8);
 }
 
-static int report_piece(struct client *client, uint64_t iova, uint64_t length, uint64_t page_size,
-                        void *bitmap)
+static int report_piece(struct vfu_client *client, uint64_t iova, uint64_t length,
+                        uint64_t page_size, void *bitmap)
 {
     const struct vfio_user_device_feature_dma_logging_report ask = {
         .iova = iova,
         .length = length,
         .page_size = page_size,
     };
-    size_t size = client_dirty_bytes(length, page_size);
+    size_t size = vfu_client_dirty_bytes(length, page_size);
     uint8_t *answer = malloc(sizeof(ask) + size);
     int result;
 
     if (answer == NULL) {
         return -ENOMEM;
     }
-    result = client_feature_get(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, &ask, sizeof(ask),
-                                answer, sizeof(ask) + size);
+    result = vfu_client_feature_get(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, &ask,
+                                    sizeof(ask), answer, sizeof(ask) + size);
     if (result == 0) {
         result = memcmp(answer, &ask, sizeof(ask)) == 0 ? 0 : -EPROTO;
     }
@@ -245,8 +248,8 @@ static int report_piece(struct client *client, uint64_t iova, uint64_t length, u
 }
 
 /* A bitmap that is larger than a message may be takes several. */
-int client_dirty_report(struct client *client, uint64_t iova, uint64_t length, uint64_t page_size,
-                        void *bitmap)
+int vfu_client_dirty_report(struct vfu_client *client, uint64_t iova, uint64_t length,
+                            uint64_t page_size, void *bitmap)
 {
     const uint64_t most = VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE * 8ull;
     uint8_t *at = bitmap;

@@ -14,7 +14,7 @@
 /* More than any sane server says of itself. */
 #define MAX_XFER_SIZE (64u * 1024 * 1024)
 
-static const struct client_offer default_offer = {
+static const struct vfu_client_offer default_offer = {
     .max_msg_fds = FD_LIST_MAX,
     .max_data_xfer_size = VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE,
     .write_multiple = true,
@@ -26,7 +26,7 @@ static uint64_t or_default(uint64_t value, uint64_t otherwise)
 }
 
 /* Returns the size of the text with its NUL. */
-static size_t describe(const struct client_offer *offer, char *text, size_t size)
+static size_t describe(const struct vfu_client_offer *offer, char *text, size_t size)
 {
     int n = snprintf(
         text, size,
@@ -62,7 +62,7 @@ static int read_number(const struct json_object *object, const char *key, uint64
     return 0;
 }
 
-static int read_migration(const struct json_object *object, struct client_capabilities *server)
+static int read_migration(const struct json_object *object, struct vfu_client_capabilities *server)
 {
     struct json_object *member;
 
@@ -91,7 +91,8 @@ static int read_bool(const struct json_object *object, const char *key, bool *va
 }
 
 /* Granted, it names the descriptor that is our end. */
-static int read_twin_socket(const struct json_object *object, struct client_capabilities *server)
+static int read_twin_socket(const struct json_object *object,
+                            struct vfu_client_capabilities *server)
 {
     struct json_object *member;
     uint64_t index = UINT64_MAX;
@@ -111,7 +112,8 @@ static int read_twin_socket(const struct json_object *object, struct client_capa
     return err < 0 || (server->twin_socket && index == UINT64_MAX) ? -EPROTO : 0;
 }
 
-static int read_capabilities(const struct json_object *object, struct client_capabilities *server)
+static int read_capabilities(const struct json_object *object,
+                             struct vfu_client_capabilities *server)
 {
     uint64_t max_msg_fds = server->max_msg_fds;
     int err = read_number(object, "max_msg_fds", 0, UINT32_MAX, &max_msg_fds);
@@ -139,7 +141,7 @@ static int read_capabilities(const struct json_object *object, struct client_cap
     return err;
 }
 
-static int parse_json(const char *text, struct client_capabilities *server)
+static int parse_json(const char *text, struct vfu_client_capabilities *server)
 {
     struct json_object *top = json_tokener_parse(text);
     struct json_object *capabilities;
@@ -156,7 +158,8 @@ static int parse_json(const char *text, struct client_capabilities *server)
     return err;
 }
 
-static int parse_reply(const struct client_message *reply, struct client_capabilities *server)
+static int parse_reply(const struct vfu_client_message *reply,
+                       struct vfu_client_capabilities *server)
 {
     struct vfio_user_version version;
     const char *text = (const char *)reply->payload + sizeof(version);
@@ -179,8 +182,9 @@ static int parse_reply(const struct client_message *reply, struct client_capabil
 }
 
 /* There is a descriptor if it was granted, and it was granted only if it was asked for. */
-static int take_twin_socket(struct client *client, const struct client_offer *offer,
-                            const struct client_capabilities *server, struct client_message *reply)
+static int take_twin_socket(struct vfu_client *client, const struct vfu_client_offer *offer,
+                            const struct vfu_client_capabilities *server,
+                            struct vfu_client_message *reply)
 {
     if (!server->twin_socket) {
         return reply->fds.count == 0 ? 0 : -EPROTO;
@@ -191,26 +195,26 @@ static int take_twin_socket(struct client *client, const struct client_offer *of
     return stream_open(&client->twin, fd_list_take(&reply->fds, server->twin_fd_index));
 }
 
-int client_negotiate_as(struct client *client, const struct client_offer *offer)
+int vfu_client_negotiate_as(struct vfu_client *client, const struct vfu_client_offer *offer)
 {
     const struct vfio_user_version version = {
         .major = LIB_VFIO_USER_MAJOR,
         .minor = LIB_VFIO_USER_MINOR,
     };
     char text[512];
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_VERSION,
         .head = &version,
         .head_size = sizeof(version),
         .data = text,
         .data_size = describe(offer, text, sizeof(text)),
     };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
-    struct client_capabilities server = client->server;
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
+    struct vfu_client_capabilities server = client->server;
     int result;
 
     client->max_data_xfer_size = offer->max_data_xfer_size;
-    result = client_command(client, &request, &reply);
+    result = vfu_client_command(client, &request, &reply);
     if (result == 0) {
         result = parse_reply(&reply, &server);
     }
@@ -223,12 +227,13 @@ int client_negotiate_as(struct client *client, const struct client_offer *offer)
     return result;
 }
 
-int client_negotiate(struct client *client)
+int vfu_client_negotiate(struct vfu_client *client)
 {
-    return client_negotiate_as(client, &default_offer);
+    return vfu_client_negotiate_as(client, &default_offer);
 }
 
-const struct client_capabilities *client_server_capabilities(const struct client *client)
+const struct vfu_client_capabilities *
+vfu_client_server_capabilities(const struct vfu_client *client)
 {
     return &client->server;
 }

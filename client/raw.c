@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-int client_raw_send(struct client *client, const void *bytes, size_t size, const int *fds,
-                    size_t fd_count)
+int vfu_client_raw_send(struct vfu_client *client, const void *bytes, size_t size, const int *fds,
+                        size_t fd_count)
 {
     struct fd_list borrowed = { .count = 0 };
     struct outgoing *out;
@@ -25,7 +25,7 @@ int client_raw_send(struct client *client, const void *bytes, size_t size, const
     return stream_send_only(client, deadline);
 }
 
-int client_raw_receive(struct client *client, struct client_message *message)
+int vfu_client_raw_receive(struct vfu_client *client, struct vfu_client_message *message)
 {
     int64_t deadline = deadline_after(client->timeout_ms);
 

@@ -14,7 +14,7 @@
 /* Room for more capabilities than any device has; a server that wants more is refused. */
 #define MAX_INFO_SIZE 65536u
 
-void client_region_release(struct client_region *region)
+void vfu_client_region_release(struct vfu_client_region *region)
 {
     fd_close(&region->fd);
     free(region->areas);
@@ -23,19 +23,21 @@ void client_region_release(struct client_region *region)
 }
 
 /* Asks with room for @argsz bytes. */
-static int ask(struct client *client, uint32_t index, uint32_t argsz, struct client_message *reply)
+static int ask(struct vfu_client *client, uint32_t index, uint32_t argsz,
+               struct vfu_client_message *reply)
 {
     const struct vfio_region_info question = { .argsz = argsz, .index = index };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DEVICE_GET_REGION_INFO,
         .head = &question,
         .head_size = sizeof(question),
     };
 
-    return client_command(client, &request, reply);
+    return vfu_client_command(client, &request, reply);
 }
 
-static int read_areas(const struct client_message *reply, size_t at, struct client_region *region)
+static int read_areas(const struct vfu_client_message *reply, size_t at,
+                      struct vfu_client_region *region)
 {
     struct vfio_region_info_cap_sparse_mmap sparse;
     size_t bytes;
@@ -64,8 +66,8 @@ static int read_areas(const struct client_message *reply, size_t at, struct clie
     return 0;
 }
 
-static int read_capabilities(const struct client_message *reply, size_t at,
-                             struct client_region *region)
+static int read_capabilities(const struct vfu_client_message *reply, size_t at,
+                             struct vfu_client_region *region)
 {
     while (at != 0) {
         struct vfio_info_cap_header header;
@@ -91,7 +93,7 @@ static int read_capabilities(const struct client_message *reply, size_t at,
 }
 
 /* A region that can be mapped and says nothing of areas can be mapped as a whole. */
-static int add_whole_area(struct client_region *region)
+static int add_whole_area(struct vfu_client_region *region)
 {
     region->areas = calloc(1, sizeof(*region->areas));
     if (region->areas == NULL) {
@@ -102,7 +104,8 @@ static int add_whole_area(struct client_region *region)
     return 0;
 }
 
-static int read_info(struct client_message *reply, uint32_t index, struct client_region *region)
+static int read_info(struct vfu_client_message *reply, uint32_t index,
+                     struct vfu_client_region *region)
 {
     struct vfio_region_info info;
     int err = 0;
@@ -126,14 +129,15 @@ static int read_info(struct client_message *reply, uint32_t index, struct client
     return err;
 }
 
-int client_get_region_info(struct client *client, uint32_t index, struct client_region *region)
+int vfu_client_get_region_info(struct vfu_client *client, uint32_t index,
+                               struct vfu_client_region *region)
 {
     uint32_t argsz = sizeof(struct vfio_region_info);
 
-    *region = (struct client_region){ .fd = -1 };
+    *region = (struct vfu_client_region){ .fd = -1 };
     /* The first answer says how much room the whole takes, the second has it. */
     for (int tries = 0; tries < 2; tries++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
         struct vfio_region_info info;
         int result = ask(client, index, argsz, &reply);
 
@@ -147,7 +151,7 @@ int client_get_region_info(struct client *client, uint32_t index, struct client_
         if (info.argsz <= argsz) {
             result = read_info(&reply, index, region);
             if (result < 0) {
-                client_region_release(region);
+                vfu_client_region_release(region);
             }
             return result;
         }
@@ -159,7 +163,7 @@ int client_get_region_info(struct client *client, uint32_t index, struct client_
     return -EPROTO;
 }
 
-void *client_region_map(const struct client_region *region, size_t area, int prot)
+void *vfu_client_region_map(const struct vfu_client_region *region, size_t area, int prot)
 {
     if (area >= region->area_count) {
         errno = EINVAL;

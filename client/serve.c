@@ -11,7 +11,7 @@
 /* Messages waiting to be sent, beyond which the server is not reading. */
 #define MAX_QUEUED 1024
 
-void client_set_dma(struct client *client, client_dma_fn *dma, void *opaque)
+void vfu_client_set_dma(struct vfu_client *client, vfu_client_dma_fn *dma, void *opaque)
 {
     client->dma = dma;
     client->dma_opaque = opaque;
@@ -58,7 +58,7 @@ static int refuse(struct stream *stream, const struct vfio_user_header *command,
 }
 
 /* What is wrong with the command: 0 or a positive errno. */
-static int check(const struct client *client, const struct client_message *command,
+static int check(const struct vfu_client *client, const struct vfu_client_message *command,
                  struct vfio_user_dma_region_access *access)
 {
     bool is_write = command->header.cmd == VFIO_USER_DMA_WRITE;
@@ -79,7 +79,7 @@ static int check(const struct client *client, const struct client_message *comma
     return command->size - sizeof(*access) == (is_write ? access->count : 0) ? 0 : EINVAL;
 }
 
-static int serve_read(struct client *client, struct stream *stream,
+static int serve_read(struct vfu_client *client, struct stream *stream,
                       const struct vfio_user_header *header,
                       const struct vfio_user_dma_region_access *access)
 {
@@ -104,8 +104,8 @@ static int serve_read(struct client *client, struct stream *stream,
     return 0;
 }
 
-static int serve_write(struct client *client, struct stream *stream,
-                       const struct client_message *command,
+static int serve_write(struct vfu_client *client, struct stream *stream,
+                       const struct vfu_client_message *command,
                        const struct vfio_user_dma_region_access *access)
 {
     int error = client->dma(client->dma_opaque, access->addr, command->payload + sizeof(*access),
@@ -123,8 +123,8 @@ static int serve_write(struct client *client, struct stream *stream,
     return err;
 }
 
-int serve_command(struct client *client, struct stream *stream,
-                  const struct client_message *command)
+int serve_command(struct vfu_client *client, struct stream *stream,
+                  const struct vfu_client_message *command)
 {
     struct vfio_user_dma_region_access access;
     int error = check(client, command, &access);
@@ -141,7 +141,7 @@ int serve_command(struct client *client, struct stream *stream,
                : serve_read(client, stream, &command->header, &access);
 }
 
-int client_serve(struct client *client)
+int vfu_client_serve(struct vfu_client *client)
 {
     int err = stream_wait(client, deadline_after(client->timeout_ms));
 

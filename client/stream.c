@@ -141,11 +141,11 @@ static ssize_t take(void *opaque, uint16_t command, void *buffer, size_t size, s
     return socket_receive(stream->sock, buffer, size, MSG_DONTWAIT, fds);
 }
 
-static int copy_message(struct frame *frame, struct client_message *message)
+static int copy_message(struct frame *frame, struct vfu_client_message *message)
 {
     size_t size = frame_payload_size(frame);
 
-    *message = (struct client_message){ .header = *frame_header(frame), .size = size };
+    *message = (struct vfu_client_message){ .header = *frame_header(frame), .size = size };
     if (size > 0) {
         message->payload = malloc(size);
         if (message->payload == NULL) {
@@ -158,7 +158,8 @@ static int copy_message(struct frame *frame, struct client_message *message)
     return FRAME_COMPLETE;
 }
 
-int stream_receive(struct client *client, struct stream *stream, struct client_message *message)
+int stream_receive(struct vfu_client *client, struct stream *stream,
+                   struct vfu_client_message *message)
 {
     const struct frame_source source = {
         .sock = stream->sock,
@@ -189,9 +190,9 @@ int stream_receive(struct client *client, struct stream *stream, struct client_m
 /* Messages in a row, before the clock is looked at again: a server may send without end. */
 #define MAX_IN_A_ROW 256
 
-static int receive_some(struct client *client, struct stream *stream)
+static int receive_some(struct vfu_client *client, struct stream *stream)
 {
-    struct client_message message;
+    struct vfu_client_message message;
     int status = FRAME_PARTIAL;
 
     for (int i = 0; i < MAX_IN_A_ROW && has_input(stream); i++) {
@@ -208,7 +209,7 @@ static int receive_some(struct client *client, struct stream *stream)
     return status;
 }
 
-int stream_progress(struct client *client)
+int stream_progress(struct vfu_client *client)
 {
     int sent = client->error == 0 ? send_some(&client->main) : 0;
     int received = receive_some(client, &client->main); /* also what a closed one still holds */
@@ -236,7 +237,7 @@ static struct pollfd events_of(const struct stream *stream)
     };
 }
 
-int stream_wait(struct client *client, int64_t deadline)
+int stream_wait(struct vfu_client *client, int64_t deadline)
 {
     struct pollfd fds[] = { events_of(&client->main), events_of(&client->twin) };
     int64_t left = deadline - now_ms();
@@ -249,7 +250,7 @@ int stream_wait(struct client *client, int64_t deadline)
     return ready == 0 || left < 0 ? -ETIMEDOUT : 0;
 }
 
-int stream_flush(struct client *client, int64_t deadline)
+int stream_flush(struct vfu_client *client, int64_t deadline)
 {
     for (;;) {
         int err = stream_progress(client);
@@ -272,7 +273,7 @@ int stream_flush(struct client *client, int64_t deadline)
     }
 }
 
-int stream_send_only(struct client *client, int64_t deadline)
+int stream_send_only(struct vfu_client *client, int64_t deadline)
 {
     struct stream *stream = &client->main;
 

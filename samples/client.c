@@ -35,17 +35,17 @@ void must(int result, const char *what)
     }
 }
 
-uint64_t get_register(struct client *client, enum server_register which)
+uint64_t get_register(struct vfu_client *client, enum server_register which)
 {
     uint64_t value = 0;
 
-    must(client_region_read(client, SERVER_REGISTERS_BAR, which, &value, 8), "REGION_READ");
+    must(vfu_client_region_read(client, SERVER_REGISTERS_BAR, which, &value, 8), "REGION_READ");
     return value;
 }
 
-void set_register(struct client *client, enum server_register which, uint64_t value)
+void set_register(struct vfu_client *client, enum server_register which, uint64_t value)
 {
-    must(client_region_write(client, SERVER_REGISTERS_BAR, which, &value, 8), "REGION_WRITE");
+    must(vfu_client_region_write(client, SERVER_REGISTERS_BAR, which, &value, 8), "REGION_WRITE");
 }
 
 const char *size_text(uint64_t size, char text[32])
@@ -193,27 +193,27 @@ static struct options parse_options(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const struct options options = parse_options(argc, argv);
-    const struct client_offer offer = {
+    const struct vfu_client_offer offer = {
         .max_msg_fds = 16,
         .max_data_xfer_size = VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE,
         .write_multiple = true,
         .twin_socket = true,
     };
-    struct client *client;
-    int result = client_connect(options.socket_path, CLIENT_TIMEOUT_MS, &client);
+    struct vfu_client *client;
+    int result = vfu_client_connect(options.socket_path, VFU_CLIENT_TIMEOUT_MS, &client);
 
     if (result != 0) {
         errx(EXIT_FAILURE, "%s: %s", options.socket_path, strerror(-result));
     }
     quiet = options.json;
     setlinebuf(stdout);
-    must(client_negotiate_as(client, &offer), "VERSION");
+    must(vfu_client_negotiate_as(client, &offer), "VERSION");
     if (options.tour) {
         take_tour(client);
     }
     if (options.migration) {
         return migrate(client, &options);
     }
-    client_free(client);
+    vfu_client_free(client);
     return EXIT_SUCCESS;
 }

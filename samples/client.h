@@ -35,17 +35,17 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Ends the program if @result, as of client.h, is not 0. */
 void must(int result, const char *what);
 
-uint64_t get_register(struct client *client, enum server_register which);
-void set_register(struct client *client, enum server_register which, uint64_t value);
+uint64_t get_register(struct vfu_client *client, enum server_register which);
+void set_register(struct vfu_client *client, enum server_register which, uint64_t value);
 
 /* "12.3 MiB" in @text. */
 const char *size_text(uint64_t size, char text[32]);
 
 /* client_tour.c: each command of the protocol, and what comes of it. */
-void take_tour(struct client *client);
+void take_tour(struct vfu_client *client);
 
 /* client_migration.c. Returns the exit status; takes @client. */
-int migrate(struct client *client, const struct options *options);
+int migrate(struct vfu_client *client, const struct options *options);
 
 /* client_destination.c: a server to migrate to. */
 struct destination {
@@ -55,5 +55,5 @@ struct destination {
 };
 
 /* Starts a broker, and connects to it or to the one that @options name. Ends the program if not. */
-struct client *destination_open(struct destination *destination, const struct options *options);
+struct vfu_client *destination_open(struct destination *destination, const struct options *options);
 void destination_close(struct destination *destination);

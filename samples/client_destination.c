@@ -80,12 +80,12 @@ static void start(struct destination *destination, const struct options *options
 }
 
 /* The broker binds its socket when a sealed device waits for a client. */
-static int connect_to_it(struct destination *destination, struct client **client)
+static int connect_to_it(struct destination *destination, struct vfu_client **client)
 {
     time_t deadline = time(NULL) + START_SECONDS;
     int result;
 
-    while ((result = client_connect(destination->socket, CLIENT_TIMEOUT_MS, client)) != 0) {
+    while ((result = vfu_client_connect(destination->socket, VFU_CLIENT_TIMEOUT_MS, client)) != 0) {
         if ((result != -ENOENT && result != -ECONNREFUSED) || time(NULL) > deadline) {
             return result;
         }
@@ -108,9 +108,9 @@ static void close_at_exit(void)
     }
 }
 
-struct client *destination_open(struct destination *destination, const struct options *options)
+struct vfu_client *destination_open(struct destination *destination, const struct options *options)
 {
-    struct client *client = NULL;
+    struct vfu_client *client = NULL;
     int result;
 
     *destination = (struct destination){ .pid = 0 };
@@ -119,13 +119,13 @@ struct client *destination_open(struct destination *destination, const struct op
     }
     open_destination = destination;
     if (options->to != NULL) {
-        result = client_connect(options->to, CLIENT_TIMEOUT_MS, &client);
+        result = vfu_client_connect(options->to, VFU_CLIENT_TIMEOUT_MS, &client);
     } else {
         start(destination, options);
         result = connect_to_it(destination, &client);
     }
     if (result == 0) {
-        result = client_negotiate(client);
+        result = vfu_client_negotiate(client);
     }
     if (result != 0) {
         destination_close(destination);

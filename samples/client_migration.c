@@ -20,7 +20,7 @@
 
 /* The device at one server, with the guest's memory and its interrupt there. */
 struct side {
-    struct client *client;
+    struct vfu_client *client;
     int eventfd;
     uint8_t *memory;
 };
@@ -29,11 +29,11 @@ struct run {
     const struct options *options;
     struct side from;
     struct side to;
-    struct client_live_round rounds[MAX_ROUNDS];
+    struct vfu_client_live_round rounds[MAX_ROUNDS];
     unsigned count;
 };
 
-static struct side side_open(struct client *client, uint64_t size)
+static struct side side_open(struct vfu_client *client, uint64_t size)
 {
     struct side side = { .client = client, .eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
     int fd = memfd_create("guest", MFD_CLOEXEC);
@@ -45,10 +45,11 @@ static struct side side_open(struct client *client, uint64_t size)
     if (side.memory == MAP_FAILED) {
         must(-errno, "guest memory");
     }
-    must(client_dma_map(client, GUEST_IOVA, size,
-                        VFIO_USER_F_DMA_REGION_READ | VFIO_USER_F_DMA_REGION_WRITE, fd, 0),
+    must(vfu_client_dma_map(client, GUEST_IOVA, size,
+                            VFIO_USER_F_DMA_REGION_READ | VFIO_USER_F_DMA_REGION_WRITE, fd, 0),
          "DMA_MAP");
-    must(client_irq_assign(client, VFIO_PCI_MSIX_IRQ_INDEX, SERVER_VECTOR_ALARM, &side.eventfd, 1),
+    must(vfu_client_irq_assign(client, VFIO_PCI_MSIX_IRQ_INDEX, SERVER_VECTOR_ALARM, &side.eventfd,
+                               1),
          "DEVICE_SET_IRQS");
     close(fd);
     return side;
@@ -56,7 +57,7 @@ static struct side side_open(struct client *client, uint64_t size)
 
 static void side_close(struct side *side, uint64_t size)
 {
-    client_free(side->client);
+    vfu_client_free(side->client);
     munmap(side->memory, size);
     close(side->eventfd);
 }
@@ -69,15 +70,15 @@ static uint64_t interrupts(const struct side *side)
 }
 
 /* What a guest's driver does, and work for the device. */
-static void set_to_work(struct client *client, const struct options *options)
+static void set_to_work(struct vfu_client *client, const struct options *options)
 {
     const uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
     const uint16_t enable = PCI_MSIX_FLAGS_ENABLE;
     const uint32_t unmasked = 0;
 
-    must(client_region_write(client, CONFIG, PCI_COMMAND, &command, 2), "REGION_WRITE");
-    must(client_region_write(client, CONFIG, MSIX_FLAGS, &enable, 2), "REGION_WRITE");
-    must(client_region_write(client, SERVER_MSIX_BAR, PCI_MSIX_ENTRY_VECTOR_CTRL, &unmasked, 4),
+    must(vfu_client_region_write(client, CONFIG, PCI_COMMAND, &command, 2), "REGION_WRITE");
+    must(vfu_client_region_write(client, CONFIG, MSIX_FLAGS, &enable, 2), "REGION_WRITE");
+    must(vfu_client_region_write(client, SERVER_MSIX_BAR, PCI_MSIX_ENTRY_VECTOR_CTRL, &unmasked, 4),
          "REGION_WRITE");
     if (options->fill) {
         set_register(client, SERVER_REG_FILL, 1);
@@ -102,7 +103,7 @@ static const char *rate_text(uint64_t bytes, uint64_t ns, char text[32])
     return size_text(ns > 0 ? (uint64_t)((double)bytes / seconds(ns)) : 0, text);
 }
 
-static int on_round(void *opaque, const struct client_live_round *round)
+static int on_round(void *opaque, const struct vfu_client_live_round *round)
 {
     struct run *run = opaque;
     uint64_t bytes = round->memory_bytes + round->device_bytes;
@@ -135,8 +136,8 @@ static int on_installed(void *opaque)
     for (uint64_t at = 0; at < size; at += sizeof(from)) {
         uint64_t n = size - at < sizeof(from) ? size - at : sizeof(from);
 
-        must(client_region_read(run->from.client, SERVER_DATA_BAR, at, from, n), "REGION_READ");
-        must(client_region_read(run->to.client, SERVER_DATA_BAR, at, to, n), "REGION_READ");
+        must(vfu_client_region_read(run->from.client, SERVER_DATA_BAR, at, from, n), "REGION_READ");
+        must(vfu_client_region_read(run->to.client, SERVER_DATA_BAR, at, to, n), "REGION_READ");
         if (memcmp(from, to, n) != 0) {
             say("THE DEVICE'S MEMORY DIFFERS");
             return -EILSEQ;
@@ -146,9 +147,9 @@ static int on_installed(void *opaque)
     return 0;
 }
 
-static void summarise(const struct client_live *live)
+static void summarise(const struct vfu_client_live *live)
 {
-    const struct client_live_blackout *blackout = &live->blackout;
+    const struct vfu_client_live_blackout *blackout = &live->blackout;
     char memory[32], device[32];
 
     say("done: %u rounds, %s of guest memory, %s of the device in %.1f ms", live->rounds,
@@ -162,21 +163,21 @@ static void summarise(const struct client_live *live)
         seconds(blackout->run) * 1e3);
 }
 
-static void print_json(const struct run *run, const struct client_live *live, int result,
+static void print_json(const struct run *run, const struct vfu_client_live *live, int result,
                        uint64_t at_source, uint64_t at_destination)
 {
     static const char *const ends[] = {
-        [CLIENT_LIVE_DONE] = "done",
-        [CLIENT_LIVE_SOURCE_RUNS] = "source-runs",
-        [CLIENT_LIVE_SOURCE_STOPPED] = "source-stopped",
-        [CLIENT_LIVE_SOURCE_LOST] = "source-lost",
+        [VFU_CLIENT_LIVE_DONE] = "done",
+        [VFU_CLIENT_LIVE_SOURCE_RUNS] = "source-runs",
+        [VFU_CLIENT_LIVE_SOURCE_STOPPED] = "source-stopped",
+        [VFU_CLIENT_LIVE_SOURCE_LOST] = "source-lost",
     };
-    const struct client_live_blackout *blackout = &live->blackout;
+    const struct vfu_client_live_blackout *blackout = &live->blackout;
 
 #define N(value) (unsigned long long)(value)
     printf("{\"result\":\"%s\",\"error\":%d,\"rounds\":[", ends[live->end], abs(result));
     for (unsigned i = 0; i < run->count; i++) {
-        const struct client_live_round *round = &run->rounds[i];
+        const struct vfu_client_live_round *round = &run->rounds[i];
 
         printf("%s{\"number\":%u,\"stopped\":%s,\"memory_bytes\":%llu,\"device_bytes\":%llu,"
                "\"ns\":%llu}",
@@ -207,7 +208,7 @@ static uint64_t wait_for_alarm(const struct side *side)
 /* Returns the exit status. */
 static int carry_on(struct run *run, uint64_t at_source, uint64_t *at_destination)
 {
-    struct client *client = run->to.client;
+    struct vfu_client *client = run->to.client;
     uint64_t rung;
 
     if (at_source == 0) {
@@ -226,12 +227,12 @@ static int carry_on(struct run *run, uint64_t at_source, uint64_t *at_destinatio
     return rung == 1 && at_source + *at_destination == 1 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-int migrate(struct client *client, const struct options *options)
+int migrate(struct vfu_client *client, const struct options *options)
 {
     static struct destination destination;
     struct run run = { .options = options };
-    struct client_live_memory memory = { .iova = GUEST_IOVA, .size = options->guest_size };
-    struct client_live live = {
+    struct vfu_client_live_memory memory = { .iova = GUEST_IOVA, .size = options->guest_size };
+    struct vfu_client_live live = {
         .memory = &memory,
         .memory_count = 1,
         .max_rounds = options->rounds,
@@ -253,7 +254,7 @@ int migrate(struct client *client, const struct options *options)
     live.to = run.to.client;
     memory.from = run.from.memory;
     memory.to = run.to.memory;
-    result = client_live_migrate(&live);
+    result = vfu_client_live_migrate(&live);
     at_source = interrupts(&run.from);
     if (result == 0) {
         summarise(&live);
@@ -261,9 +262,9 @@ int migrate(struct client *client, const struct options *options)
         status = carry_on(&run, at_source, &at_destination);
     } else {
         say("FAILED: %s: %s; the source %s", live.step, strerror(abs(result)),
-            live.end == CLIENT_LIVE_SOURCE_RUNS      ? "runs on"
-            : live.end == CLIENT_LIVE_SOURCE_STOPPED ? "has stopped, and can be resumed"
-                                                     : "does not answer");
+            live.end == VFU_CLIENT_LIVE_SOURCE_RUNS      ? "runs on"
+            : live.end == VFU_CLIENT_LIVE_SOURCE_STOPPED ? "has stopped, and can be resumed"
+                                                         : "does not answer");
         side_close(&run.from, options->guest_size);
     }
     if (options->json) {

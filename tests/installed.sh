@@ -21,12 +21,12 @@ cat >"$work/program.c" <<END
 
 int main(int argc, char **argv)
 {
-    struct client_live live = { .max_rounds = 1 };
-    struct client *client;
+    struct vfu_client_live live = { .max_rounds = 1 };
+    struct vfu_client *client;
 
-    if (argc > 1 && client_connect(argv[1], CLIENT_TIMEOUT_MS, &client) == 0) {
+    if (argc > 1 && vfu_client_connect(argv[1], VFU_CLIENT_TIMEOUT_MS, &client) == 0) {
         live.from = live.to = client;
-        return client_live_migrate(&live);
+        return vfu_client_live_migrate(&live);
     }
     return 0;
 }

@@ -28,10 +28,11 @@ static bool is_size(uint64_t size)
     return size == 1 || size == 2 || size == 4 || size == 8;
 }
 
-static int read_one(struct client *client, const struct place *place, size_t size, uint64_t *value)
+static int read_one(struct vfu_client *client, const struct place *place, size_t size,
+                    uint64_t *value)
 {
     uint64_t raw = 0;
-    int result = client_region_read(client, place->region, place->offset, &raw, size);
+    int result = vfu_client_region_read(client, place->region, place->offset, &raw, size);
 
     *value = le64toh(raw);
     return result;
@@ -42,7 +43,7 @@ int vfu_read(int argc, char **argv)
     struct place place;
     uint64_t size = 4;
     uint64_t count = 1;
-    struct client *client;
+    struct vfu_client *client;
     int result = 0;
 
     if (argc < 3 || argc > 5 || !parse_place(argv[2], &place) ||
@@ -60,14 +61,14 @@ int vfu_read(int argc, char **argv)
                    (int)(2 * size), value);
         }
     }
-    client_free(client);
+    vfu_client_free(client);
     return result == 0 ? VFU_OK : vfu_failed(argv[2], result);
 }
 
 int vfu_write(int argc, char **argv)
 {
     struct place place;
-    struct client *client;
+    struct vfu_client *client;
     uint64_t size = 4;
     int first = 3;
     int result = 0;
@@ -91,23 +92,23 @@ int vfu_write(int argc, char **argv)
 
         vfu_number(argv[i], &value);
         value = htole64(value);
-        result = client_region_write(client, place.region, place.offset, &value, size);
+        result = vfu_client_region_write(client, place.region, place.offset, &value, size);
     }
-    client_free(client);
+    vfu_client_free(client);
     return result == 0 ? VFU_OK : vfu_failed(argv[2], result);
 }
 
 int vfu_reset(int argc, char **argv)
 {
-    struct client *client;
+    struct vfu_client *client;
     int result;
 
     if (argc != 2) {
         return vfu_usage("reset", "SOCKET");
     }
     client = vfu_open(argv[1]);
-    result = client_reset_device(client);
-    client_free(client);
+    result = vfu_client_reset_device(client);
+    vfu_client_free(client);
     return result == 0 ? VFU_OK : vfu_failed("reset", result);
 }
 
@@ -123,7 +124,7 @@ int vfu_bench(int argc, char **argv)
 {
     struct place place = { .region = 7 };
     uint64_t count = 10000;
-    struct client *client;
+    struct vfu_client *client;
     uint64_t *times;
     uint64_t start;
     int result = 0;
@@ -135,7 +136,7 @@ int vfu_bench(int argc, char **argv)
     client = vfu_open(argv[1]);
     times = calloc(count, sizeof(*times));
     if (times == NULL) {
-        client_free(client);
+        vfu_client_free(client);
         return vfu_failed("memory", -12);
     }
     start = vfu_now();
@@ -155,6 +156,6 @@ int vfu_bench(int argc, char **argv)
                (double)count * 1e9 / (double)total);
     }
     free(times);
-    client_free(client);
+    vfu_client_free(client);
     return result == 0 ? VFU_OK : vfu_failed(vfu_region_name(place.region), result);
 }

@@ -16,9 +16,9 @@ static uint16_t get16(const uint8_t *at)
     return (uint16_t)(at[0] | at[1] << 8);
 }
 
-static void print_capabilities_of_server(const struct client *client)
+static void print_capabilities_of_server(const struct vfu_client *client)
 {
-    const struct client_capabilities *server = client_server_capabilities(client);
+    const struct vfu_client_capabilities *server = vfu_client_server_capabilities(client);
 
     printf("protocol 0.%u, %u descriptors and %" PRIu64 " bytes in a message%s%s%s\n",
            server->minor, server->max_msg_fds, server->max_data_xfer_size,
@@ -27,10 +27,10 @@ static void print_capabilities_of_server(const struct client *client)
            server->twin_socket ? ", twin-socket" : "");
 }
 
-static int print_region(struct client *client, unsigned index)
+static int print_region(struct vfu_client *client, unsigned index)
 {
-    AUTO_CLIENT_REGION region = { .fd = -1 };
-    int result = client_get_region_info(client, index, &region);
+    AUTO_VFU_CLIENT_REGION region = { .fd = -1 };
+    int result = vfu_client_get_region_info(client, index, &region);
 
     if (result != 0) {
         return vfu_failed("region", result);
@@ -49,7 +49,7 @@ static int print_region(struct client *client, unsigned index)
     return VFU_OK;
 }
 
-static int print_regions(struct client *client, unsigned count)
+static int print_regions(struct vfu_client *client, unsigned count)
 {
     printf("regions:\n");
     for (unsigned i = 0; i < count; i++) {
@@ -60,12 +60,12 @@ static int print_regions(struct client *client, unsigned count)
     return VFU_OK;
 }
 
-static int print_irqs(struct client *client, unsigned count)
+static int print_irqs(struct vfu_client *client, unsigned count)
 {
     printf("interrupts:\n");
     for (unsigned i = 0; i < count; i++) {
         struct vfio_irq_info info = { .count = 0 };
-        int result = client_get_irq_info(client, i, &info);
+        int result = vfu_client_get_irq_info(client, i, &info);
 
         if (result != 0) {
             return vfu_failed("interrupts", result);
@@ -90,15 +90,15 @@ static void print_config(const uint8_t *config, size_t size)
     vfu_print_capabilities(config, size);
 }
 
-static int read_config(struct client *client)
+static int read_config(struct vfu_client *client)
 {
-    AUTO_CLIENT_REGION region = { .fd = -1 };
+    AUTO_VFU_CLIENT_REGION region = { .fd = -1 };
     uint8_t config[MAX_CONFIG] = { 0 };
-    int result = client_get_region_info(client, CONFIG, &region);
+    int result = vfu_client_get_region_info(client, CONFIG, &region);
     size_t size = region.size < sizeof(config) ? (size_t)region.size : sizeof(config);
 
     if (result == 0 && size >= PCI_STD_HEADER_SIZEOF) {
-        result = client_region_read(client, CONFIG, 0, config, size);
+        result = vfu_client_region_read(client, CONFIG, 0, config, size);
     }
     if (result != 0) {
         return vfu_failed("config space", result);
@@ -112,14 +112,14 @@ static int read_config(struct client *client)
 int vfu_info(int argc, char **argv)
 {
     struct vfio_user_device_info info;
-    struct client *client;
+    struct vfu_client *client;
     int status;
 
     if (argc != 2) {
         return vfu_usage("info", "SOCKET");
     }
     client = vfu_open(argv[1]);
-    status = client_get_device_info(client, &info);
+    status = vfu_client_get_device_info(client, &info);
     if (status != 0) {
         status = vfu_failed("device", status);
     } else {
@@ -132,6 +132,6 @@ int vfu_info(int argc, char **argv)
     if (status == VFU_OK && info.num_regions > CONFIG) {
         status = read_config(client);
     }
-    client_free(client);
+    vfu_client_free(client);
     return status;
 }

@@ -22,12 +22,12 @@ static void on_signal(int number)
 }
 
 /* The first type that the device has, if @type is -1. Returns the vectors, 0: none. */
-static uint32_t find_type(struct client *client, int *type)
+static uint32_t find_type(struct vfu_client *client, int *type)
 {
     for (int i = *type >= 0 ? *type : 0; i < VFIO_PCI_NUM_IRQS; i++) {
         struct vfio_irq_info info = { .count = 0 };
 
-        if (client_get_irq_info(client, (uint32_t)i, &info) == 0 && info.count > 0) {
+        if (vfu_client_get_irq_info(client, (uint32_t)i, &info) == 0 && info.count > 0) {
             *type = i;
             return info.count < MAX_VECTORS ? info.count : MAX_VECTORS;
         }
@@ -39,8 +39,8 @@ static uint32_t find_type(struct client *client, int *type)
 }
 
 /* Prints each signal of each vector until @wanted have come (0: for ever). Returns how many did. */
-static uint64_t count_signals(struct client *client, int type, const int *eventfds, uint32_t count,
-                              uint64_t wanted)
+static uint64_t count_signals(struct vfu_client *client, int type, const int *eventfds,
+                              uint32_t count, uint64_t wanted)
 {
     static struct pollfd fds[MAX_VECTORS + 1];
     uint64_t total = 0;
@@ -48,7 +48,7 @@ static uint64_t count_signals(struct client *client, int type, const int *eventf
     for (uint32_t i = 0; i < count; i++) {
         fds[i] = (struct pollfd){ .fd = eventfds[i], .events = POLLIN };
     }
-    fds[count] = (struct pollfd){ .fd = client_socket(client), .events = POLLRDHUP };
+    fds[count] = (struct pollfd){ .fd = vfu_client_socket(client), .events = POLLRDHUP };
     while (!stopped && (wanted == 0 || total < wanted)) {
         if (poll(fds, count + 1, -1) < 0) {
             continue;
@@ -76,7 +76,7 @@ int vfu_irq(int argc, char **argv)
     int type = argc > 2 ? vfu_irq_index(argv[2]) : -1;
     uint64_t wanted = 0;
     struct sigaction action = { .sa_handler = on_signal };
-    struct client *client;
+    struct vfu_client *client;
     uint32_t count;
     int result;
 
@@ -89,24 +89,24 @@ int vfu_irq(int argc, char **argv)
     client = vfu_open(argv[1]);
     count = find_type(client, &type);
     if (count == 0) {
-        client_free(client);
+        vfu_client_free(client);
         return vfu_failed("interrupts", -ENOENT);
     }
     for (uint32_t i = 0; i < count; i++) {
         eventfds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (eventfds[i] < 0) {
             result = -errno;
-            client_free(client);
+            vfu_client_free(client);
             return vfu_failed("eventfd", result);
         }
     }
-    result = client_irq_assign(client, (uint32_t)type, 0, eventfds, count);
+    result = vfu_client_irq_assign(client, (uint32_t)type, 0, eventfds, count);
     if (result != 0) {
-        client_free(client);
+        vfu_client_free(client);
         return vfu_failed("interrupts", result);
     }
     fprintf(stderr, "waiting for %u vectors of %s\n", count, vfu_irq_name((unsigned)type));
     printf("%" PRIu64 " in all\n", count_signals(client, type, eventfds, count, wanted));
-    client_free(client);
+    vfu_client_free(client);
     return VFU_OK;
 }

@@ -7,21 +7,21 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static int on_round(void *opaque, const struct client_live_round *round)
+static int on_round(void *opaque, const struct vfu_client_live_round *round)
 {
     printf("round %u%s: %" PRIu64 " bytes in %.1f ms\n", round->number,
            round->stopped ? " (stopped)" : "", round->device_bytes, (double)round->ns / 1e6);
     return 0;
 }
 
-static const char *end_of(enum client_live_end end)
+static const char *end_of(enum vfu_client_live_end end)
 {
     switch (end) {
-    case CLIENT_LIVE_DONE:
+    case VFU_CLIENT_LIVE_DONE:
         return "the destination runs";
-    case CLIENT_LIVE_SOURCE_RUNS:
+    case VFU_CLIENT_LIVE_SOURCE_RUNS:
         return "the source runs on";
-    case CLIENT_LIVE_SOURCE_STOPPED:
+    case VFU_CLIENT_LIVE_SOURCE_STOPPED:
         return "the source is stopped: reset it, or try again";
     default:
         return "the source does not answer";
@@ -30,7 +30,7 @@ static const char *end_of(enum client_live_end end)
 
 int vfu_migrate(int argc, char **argv)
 {
-    struct client_live live = { .max_rounds = 8, .stop_bytes = 1 << 20, .on_round = on_round };
+    struct vfu_client_live live = { .max_rounds = 8, .stop_bytes = 1 << 20, .on_round = on_round };
     int result;
 
     if (argc != 3) {
@@ -38,9 +38,9 @@ int vfu_migrate(int argc, char **argv)
     }
     live.from = vfu_open(argv[1]);
     live.to = vfu_open(argv[2]);
-    result = client_live_migrate(&live);
-    client_free(live.from);
-    client_free(live.to);
+    result = vfu_client_live_migrate(&live);
+    vfu_client_free(live.from);
+    vfu_client_free(live.to);
     if (result != 0) {
         fprintf(stderr, "vfu migrate: %s failed; %s\n", live.step, end_of(live.end));
         return vfu_failed(argv[1], result);

@@ -44,13 +44,13 @@ static void print_help(void)
         "Exit status: 0, 1 something failed, 2 usage. See vfu(1).\n");
 }
 
-struct client *vfu_open(const char *path)
+struct vfu_client *vfu_open(const char *path)
 {
-    struct client *client;
-    int result = client_connect(path, CLIENT_TIMEOUT_MS, &client);
+    struct vfu_client *client;
+    int result = vfu_client_connect(path, VFU_CLIENT_TIMEOUT_MS, &client);
 
     if (result == 0) {
-        result = client_negotiate(client);
+        result = vfu_client_negotiate(client);
     }
     if (result != 0) {
         errx(VFU_FAILED, "%s: %s", path, strerror(abs(result)));

@@ -23,7 +23,7 @@ int vfu_trace(int argc, char **argv);
 int vfu_bench(int argc, char **argv);
 
 /* Connects and negotiates, or ends the program with a message. */
-struct client *vfu_open(const char *path);
+struct vfu_client *vfu_open(const char *path);
 
 /* Says that the arguments are wrong. Returns VFU_USAGE. */
 int vfu_usage(const char *command, const char *wanted);

@@ -278,12 +278,12 @@ bool broker_visit(const struct broker *broker, struct visit *visit)
     int err;
 
     *visit = (struct visit){ .log_start = broker_log_size(broker) };
-    err = client_connect(broker->socket, DEADLINE_MS, &visit->client);
+    err = vfu_client_connect(broker->socket, DEADLINE_MS, &visit->client);
     if (err == 0) {
-        err = client_negotiate(visit->client);
+        err = vfu_client_negotiate(visit->client);
     }
     if (err == 0) {
-        err = client_region_read(visit->client, 0, REGISTER_MAGIC, &magic, sizeof(magic));
+        err = vfu_client_region_read(visit->client, 0, REGISTER_MAGIC, &magic, sizeof(magic));
     }
     if (err != 0 || magic != ATTEMPT_MAGIC) {
         visit_end(visit);
@@ -300,5 +300,5 @@ bool broker_visit(const struct broker *broker, struct visit *visit)
 
 void visit_end(struct visit *visit)
 {
-    visit->client = client_free(visit->client);
+    visit->client = vfu_client_free(visit->client);
 }

@@ -65,7 +65,7 @@ size_t broker_log_size(const struct broker *broker);
 /* --- clients --- */
 
 struct visit {
-    struct client *client;
+    struct vfu_client *client;
     size_t log_start; /* size of the log before it */
     unsigned session; /* the broker's number of it */
     pid_t device;     /* the process that serves it */

@@ -96,7 +96,7 @@ static void forget(struct processes *processes)
 static bool make_deaf(const struct broker *broker, const struct visit *visit)
 {
     static const struct vfio_user_region_access access = { .offset = REGISTER_STAY, .count = 1 };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_REGION_WRITE,
         .head = &access,
         .head_size = sizeof(access),
@@ -108,7 +108,7 @@ static bool make_deaf(const struct broker *broker, const struct visit *visit)
 
     snprintf(line, sizeof(line), "info device-log session=%u text=\"" STAY_TEXT "\"\n",
              visit->session);
-    return client_submit(visit->client, &request, &id) == 0 &&
+    return vfu_client_submit(visit->client, &request, &id) == 0 &&
            broker_await_line(broker, visit->log_start, line, line, sizeof(line));
 }
 

@@ -54,7 +54,7 @@ static bool expect_returned(const struct outcome *wanted, const struct report *r
 /* --- in the jail ---------------------------------------------------------------------------- */
 
 /* 16 bytes, and with the first of them a pipe. */
-static int send_descriptor(struct client *client)
+static int send_descriptor(struct vfu_client *client)
 {
     static const char bytes[16];
     int ends[2];
@@ -63,20 +63,20 @@ static int send_descriptor(struct client *client)
     if (pipe2(ends, O_CLOEXEC) < 0) {
         return -errno;
     }
-    err = client_raw_send(client, bytes, sizeof(bytes), ends, 1);
+    err = vfu_client_raw_send(client, bytes, sizeof(bytes), ends, 1);
     close(ends[0]);
     close(ends[1]);
     return err;
 }
 
 /* Returns what the device answered: 0, or an errno, negative if the connection is gone. */
-static int ask(struct client *client, const struct attempt *attempt)
+static int ask(struct vfu_client *client, const struct attempt *attempt)
 {
     const struct vfio_user_region_access access = {
         .offset = REGISTER_TRY,
         .count = (uint32_t)strlen(attempt->name),
     };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_REGION_WRITE,
         .head = &access,
         .head_size = sizeof(access),
@@ -86,11 +86,11 @@ static int ask(struct client *client, const struct attempt *attempt)
     uint16_t id;
     int err;
 
-    err = client_submit(client, &request, &id);
+    err = vfu_client_submit(client, &request, &id);
     if (err == 0 && attempt->client == CLIENT_SENDS_DESCRIPTOR) {
         err = send_descriptor(client);
     }
-    return err == 0 ? client_collect(client, id, NULL) : err;
+    return err == 0 ? vfu_client_collect(client, id, NULL) : err;
 }
 
 /* The start of the line that tells the end that @wanted is. */
@@ -115,17 +115,17 @@ static void ending_line(const struct outcome *wanted, const struct visit *visit,
 /* The connection ends. */
 static bool expect_closed(const struct outcome *wanted, int answer, struct trial *trial)
 {
-    AUTO_CLIENT_MESSAGE message = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE message = { .size = 0 };
 
     if (answer >= 0) {
         complain("the device answered with errno %d", answer);
-        if (client_region_read(trial->visit.client, 0, REGISTER_REPORT, &trial->report,
-                               sizeof(trial->report)) == 0) {
+        if (vfu_client_region_read(trial->visit.client, 0, REGISTER_REPORT, &trial->report,
+                                   sizeof(trial->report)) == 0) {
             return expect_returned(wanted, &trial->report);
         }
         return false;
     }
-    return (answer == -ENOTCONN && client_raw_receive(trial->visit.client, &message) <= 0) ||
+    return (answer == -ENOTCONN && vfu_client_raw_receive(trial->visit.client, &message) <= 0) ||
            complain("the connection was not closed: %s", strerror(-answer));
 }
 
@@ -153,7 +153,8 @@ static bool expect_report(const struct outcome *wanted, int answer, struct trial
     int err = answer;
 
     if (err == 0) {
-        err = client_region_read(trial->visit.client, 0, REGISTER_REPORT, report, sizeof(*report));
+        err = vfu_client_region_read(trial->visit.client, 0, REGISTER_REPORT, report,
+                                     sizeof(*report));
     }
     if (err != 0 || report->done != 1 || report->text_size > sizeof(report->text)) {
         return complain("the device does not report: %d", err);

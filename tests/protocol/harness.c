@@ -67,7 +67,7 @@ enum server_mode harness_mode(void)
 
 /* --- transcript: what the server answered, byte for byte, for comparing the modes --- */
 
-static void record(void *opaque, const struct client_message *message)
+static void record(void *opaque, const struct vfu_client_message *message)
 {
     const struct vfio_user_header *header = &message->header;
 
@@ -79,11 +79,11 @@ static void record(void *opaque, const struct client_message *message)
     fputc('\n', transcript);
 }
 
-static void start_recording(struct client *client)
+static void start_recording(struct vfu_client *client)
 {
     if (transcript != NULL) {
         fputs("client\n", transcript);
-        client_set_tap(client, record, NULL);
+        vfu_client_set_tap(client, record, NULL);
     }
 }
 
@@ -107,7 +107,7 @@ static int set_up(void **state, bool negotiate)
     fixture->client = server_connect(&fixture->server);
     start_recording(fixture->client);
     if (negotiate) {
-        assert_int_equal(client_negotiate(fixture->client), 0);
+        assert_int_equal(vfu_client_negotiate(fixture->client), 0);
     }
     *state = fixture;
     return 0;
@@ -127,7 +127,7 @@ int fixture_teardown(void **state)
 {
     struct fixture *fixture = *state;
 
-    client_free(fixture->client);
+    vfu_client_free(fixture->client);
     if (mode == SERVER_STANDALONE) {
         server_stop(&fixture->server);
     }
@@ -137,7 +137,7 @@ int fixture_teardown(void **state)
 
 void fixture_stop_recording(struct fixture *fixture)
 {
-    client_set_tap(fixture->client, NULL, NULL);
+    vfu_client_set_tap(fixture->client, NULL, NULL);
 }
 
 /* --- small things --- */
@@ -164,17 +164,17 @@ int memory_create(size_t size)
     return fd;
 }
 
-uint64_t device_get(struct client *client, enum test_register reg)
+uint64_t device_get(struct vfu_client *client, enum test_register reg)
 {
     uint64_t value = 0;
 
-    assert_int_equal(client_region_read(client, 0, reg, &value, sizeof(value)), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, reg, &value, sizeof(value)), 0);
     return value;
 }
 
-void device_set(struct client *client, enum test_register reg, uint64_t value)
+void device_set(struct vfu_client *client, enum test_register reg, uint64_t value)
 {
-    assert_int_equal(client_region_write(client, 0, reg, &value, sizeof(value)), 0);
+    assert_int_equal(vfu_client_region_write(client, 0, reg, &value, sizeof(value)), 0);
 }
 
 /* --- messages --- */
@@ -213,12 +213,12 @@ void wire_command(struct wire *wire, uint16_t id, uint16_t command, const void *
     wire_add(wire, payload, size);
 }
 
-void expect_reply(struct client *client, uint16_t id, uint16_t command, int error,
-                  struct client_message *reply)
+void expect_reply(struct vfu_client *client, uint16_t id, uint16_t command, int error,
+                  struct vfu_client_message *reply)
 {
-    AUTO_CLIENT_MESSAGE message = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE message = { .size = 0 };
 
-    assert_int_equal(client_raw_receive(client, &message), 1);
+    assert_int_equal(vfu_client_raw_receive(client, &message), 1);
     assert_int_equal(message.header.msg_id, id);
     assert_int_equal(message.header.cmd, command);
     assert_int_equal(message.header.flags, error == 0 ? VFIO_USER_F_TYPE_REPLY
@@ -230,31 +230,31 @@ void expect_reply(struct client *client, uint16_t id, uint16_t command, int erro
     }
     if (reply != NULL) {
         *reply = message;
-        message = (struct client_message){ .size = 0 };
+        message = (struct vfu_client_message){ .size = 0 };
     }
 }
 
-void wire_expect(struct client *client, const struct wire *wire, const int *fds, size_t fd_count,
-                 int error)
+void wire_expect(struct vfu_client *client, const struct wire *wire, const int *fds,
+                 size_t fd_count, int error)
 {
     const struct vfio_user_header *header = (const struct vfio_user_header *)wire->bytes;
 
-    assert_int_equal(client_raw_send(client, wire->bytes, wire->size, fds, fd_count), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire->bytes, wire->size, fds, fd_count), 0);
     expect_reply(client, header->msg_id, header->cmd, error, NULL);
 }
 
-void expect_closed(struct client *client)
+void expect_closed(struct vfu_client *client)
 {
-    AUTO_CLIENT_MESSAGE message = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE message = { .size = 0 };
     int result;
 
-    while ((result = client_raw_receive(client, &message)) > 0) {
-        client_message_release(&message);
+    while ((result = vfu_client_raw_receive(client, &message)) > 0) {
+        vfu_client_message_release(&message);
     }
     assert_int_equal(result, 0);
 }
 
-void expect_answer(struct client *client, uint16_t command, const void *payload, size_t size,
+void expect_answer(struct vfu_client *client, uint16_t command, const void *payload, size_t size,
                    const int *fds, size_t fd_count, int error)
 {
     static uint16_t id = 1000;
@@ -264,12 +264,12 @@ void expect_answer(struct client *client, uint16_t command, const void *payload,
     wire_expect(client, &wire, fds, fd_count, error);
 }
 
-void expect_served(struct client *client)
+void expect_served(struct vfu_client *client)
 {
     static uint64_t number;
     uint64_t value = ++number, back = 0;
 
-    assert_int_equal(client_region_write(client, 0, 0, &value, sizeof(value)), 0);
-    assert_int_equal(client_region_read(client, 0, 0, &back, sizeof(back)), 0);
+    assert_int_equal(vfu_client_region_write(client, 0, 0, &value, sizeof(value)), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0, &back, sizeof(back)), 0);
     assert_int_equal(back, value);
 }

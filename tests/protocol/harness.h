@@ -42,7 +42,7 @@ struct server {
 /* State of a test: the server it talks to, and a client that has negotiated. */
 struct fixture {
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
 };
 
 /*
@@ -91,10 +91,10 @@ void server_stop(struct server *server);
 int server_wait(struct server *server);
 
 /* A new client of it, not negotiated; fails the test if nobody accepts. */
-struct client *server_connect(struct server *server);
+struct vfu_client *server_connect(struct server *server);
 
 /* The same, negotiated. */
-struct client *server_negotiate(struct server *server);
+struct vfu_client *server_negotiate(struct server *server);
 
 /* True if @text is in what the server has logged so far. */
 bool server_logged(const struct server *server, const char *text);
@@ -138,8 +138,8 @@ size_t own_descriptors(void);
 int memory_create(size_t size);
 
 /* The device's registers. */
-uint64_t device_get(struct client *client, enum test_register reg);
-void device_set(struct client *client, enum test_register reg, uint64_t value);
+uint64_t device_get(struct vfu_client *client, enum test_register reg);
+void device_set(struct vfu_client *client, enum test_register reg, uint64_t value);
 
 /* One message as a test writes it down, with a header made to fit. */
 struct wire {
@@ -159,19 +159,19 @@ void wire_command(struct wire *wire, uint16_t id, uint16_t command, const void *
 struct vfio_user_header *wire_header(struct wire *wire);
 
 /* Sends @wire and expects a reply: a success, or an error with this errno and no payload. */
-void wire_expect(struct client *client, const struct wire *wire, const int *fds, size_t fd_count,
-                 int error);
+void wire_expect(struct vfu_client *client, const struct wire *wire, const int *fds,
+                 size_t fd_count, int error);
 
 /* Expects the next message to be the reply to @id and @command, with this errno (0: success). */
-void expect_reply(struct client *client, uint16_t id, uint16_t command, int error,
-                  struct client_message *reply);
+void expect_reply(struct vfu_client *client, uint16_t id, uint16_t command, int error,
+                  struct vfu_client_message *reply);
 
 /* Expects the server to close the connection, after any number of messages. */
-void expect_closed(struct client *client);
+void expect_closed(struct vfu_client *client);
 
 /* A command with this payload and these descriptors is answered with this errno (0: success). */
-void expect_answer(struct client *client, uint16_t command, const void *payload, size_t size,
+void expect_answer(struct vfu_client *client, uint16_t command, const void *payload, size_t size,
                    const int *fds, size_t fd_count, int error);
 
 /* The client is served: a register can be written and read back. */
-void expect_served(struct client *client);
+void expect_served(struct vfu_client *client);

@@ -135,14 +135,14 @@ static bool has_ended(struct server *server, int *status)
     return pid > 0;
 }
 
-struct client *server_connect(struct server *server)
+struct vfu_client *server_connect(struct server *server)
 {
     int64_t deadline = harness_now_ms() + HARNESS_DEADLINE_MS;
-    struct client *client = NULL;
+    struct vfu_client *client = NULL;
     int status = 0;
     int err;
 
-    while ((err = client_connect(server->socket, HARNESS_DEADLINE_MS, &client)) < 0) {
+    while ((err = vfu_client_connect(server->socket, HARNESS_DEADLINE_MS, &client)) < 0) {
         bool ended = has_ended(server, &status);
 
         if (ended || (err != -ENOENT && err != -ECONNREFUSED) || harness_now_ms() > deadline) {
@@ -156,11 +156,11 @@ struct client *server_connect(struct server *server)
     return client;
 }
 
-struct client *server_negotiate(struct server *server)
+struct vfu_client *server_negotiate(struct server *server)
 {
-    struct client *client = server_connect(server);
+    struct vfu_client *client = server_connect(server);
 
-    assert_int_equal(client_negotiate(client), 0);
+    assert_int_equal(vfu_client_negotiate(client), 0);
     return client;
 }
 

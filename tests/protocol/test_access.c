@@ -23,7 +23,7 @@ static void request(struct wire *wire, uint16_t command, uint32_t region, uint64
     wire_add(wire, zero, data_size);
 }
 
-static void expect_read(struct client *client, uint32_t region, uint64_t offset, uint32_t count,
+static void expect_read(struct vfu_client *client, uint32_t region, uint64_t offset, uint32_t count,
                         int error)
 {
     struct wire wire;
@@ -32,8 +32,8 @@ static void expect_read(struct client *client, uint32_t region, uint64_t offset,
     wire_expect(client, &wire, NULL, 0, error);
 }
 
-static void expect_write(struct client *client, uint32_t region, uint64_t offset, uint32_t count,
-                         size_t data_size, int error)
+static void expect_write(struct vfu_client *client, uint32_t region, uint64_t offset,
+                         uint32_t count, size_t data_size, int error)
 {
     struct wire wire;
 
@@ -115,11 +115,11 @@ static void test_count_0_is_a_success_without_payload(void **state)
     const uint16_t commands[] = { VFIO_USER_REGION_READ, VFIO_USER_REGION_WRITE };
 
     for (size_t i = 0; i < 2; i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
         struct wire wire;
 
         request(&wire, commands[i], 0, 16, 0, 0);
-        assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
+        assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
         expect_reply(fixture->client, 6, commands[i], 0, &reply);
         assert_int_equal(reply.size, 0);
     }
@@ -180,12 +180,12 @@ static void test_replies_repeat_the_request(void **state)
 {
     struct fixture *fixture = *state;
     const struct vfio_user_region_access expected = { .offset = 5, .region = 1, .count = 3 };
-    AUTO_CLIENT_MESSAGE read = { .size = 0 };
-    AUTO_CLIENT_MESSAGE write = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE read = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE write = { .size = 0 };
     struct wire wire;
 
     request(&wire, VFIO_USER_REGION_READ, 1, 5, 3, 0);
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(fixture->client, 6, VFIO_USER_REGION_READ, 0, &read);
     assert_int_equal(read.size, 16 + 3);
     assert_memory_equal(read.payload, &expected, 16);
@@ -193,7 +193,7 @@ static void test_replies_repeat_the_request(void **state)
         assert_int_equal(read.payload[16 + i], test_device_bar1_byte(5 + i));
     }
     request(&wire, VFIO_USER_REGION_WRITE, 3, 8, 4, 4);
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(fixture->client, 6, VFIO_USER_REGION_WRITE, 0, &write);
     assert_int_equal(write.size, 16);
     assert_memory_equal(write.payload, wire.bytes + 16, 16);
@@ -202,11 +202,11 @@ static void test_replies_repeat_the_request(void **state)
 static void test_bytes_after_a_read_request_are_ignored(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct wire wire;
 
     request(&wire, VFIO_USER_REGION_READ, 1, 0, 4, 100);
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(fixture->client, 6, VFIO_USER_REGION_READ, 0, &reply);
     assert_int_equal(reply.size, 20);
     expect_served(fixture->client);
@@ -226,12 +226,13 @@ static void test_all_sizes_and_alignments(void **state)
                 expected[offset + j] = seed++;
             }
             assert_int_equal(
-                client_region_write(fixture->client, 0, offset, expected + offset, counts[i]), 0);
-            assert_int_equal(client_region_read(fixture->client, 0, offset, got, counts[i]), 0);
+                vfu_client_region_write(fixture->client, 0, offset, expected + offset, counts[i]),
+                0);
+            assert_int_equal(vfu_client_region_read(fixture->client, 0, offset, got, counts[i]), 0);
             assert_memory_equal(got, expected + offset, counts[i]);
         }
     }
-    assert_int_equal(client_region_read(fixture->client, 0, 0, got, sizeof(got)), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, 0, 0, got, sizeof(got)), 0);
     assert_memory_equal(got, expected, sizeof(got));
 }
 
@@ -241,7 +242,7 @@ static void test_each_access_reaches_the_device_once(void **state)
     const uint8_t data[256] = { 0 };
 
     for (size_t i = 0; i < 10; i++) {
-        assert_int_equal(client_region_write(fixture->client, 0, i, data, sizeof(data)), 0);
+        assert_int_equal(vfu_client_region_write(fixture->client, 0, i, data, sizeof(data)), 0);
     }
     assert_int_equal(device_get(fixture->client, TEST_REG_ACCESSES), 11);
 }
@@ -251,11 +252,11 @@ static void test_io_region_and_its_last_byte(void **state)
     struct fixture *fixture = *state;
     uint8_t byte = 0x5a;
 
-    assert_int_equal(client_region_write(fixture->client, 3, TEST_DEVICE_BAR3_SIZE - 1, &byte, 1),
-                     0);
+    assert_int_equal(
+        vfu_client_region_write(fixture->client, 3, TEST_DEVICE_BAR3_SIZE - 1, &byte, 1), 0);
     byte = 0;
-    assert_int_equal(client_region_read(fixture->client, 3, TEST_DEVICE_BAR3_SIZE - 1, &byte, 1),
-                     0);
+    assert_int_equal(
+        vfu_client_region_read(fixture->client, 3, TEST_DEVICE_BAR3_SIZE - 1, &byte, 1), 0);
     assert_int_equal(byte, 0x5a);
 }
 
@@ -265,7 +266,7 @@ static void test_largest_read(void **state)
     uint8_t *data = malloc(MIB);
 
     assert_non_null(data);
-    assert_int_equal(client_region_read(fixture->client, 1, MIB, data, MIB), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, 1, MIB, data, MIB), 0);
     for (size_t i = 0; i < MIB; i++) {
         assert_int_equal(data[i], test_device_bar1_byte(MIB + i));
     }
@@ -278,7 +279,7 @@ static void test_larger_reads_are_split_by_the_client(void **state)
     uint8_t *data = malloc(TEST_DEVICE_BAR1_SIZE);
 
     assert_non_null(data);
-    assert_int_equal(client_region_read(fixture->client, 1, 0, data, TEST_DEVICE_BAR1_SIZE), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, 1, 0, data, TEST_DEVICE_BAR1_SIZE), 0);
     for (size_t i = 0; i < TEST_DEVICE_BAR1_SIZE; i += 4093) {
         assert_int_equal(data[i], test_device_bar1_byte(i));
     }
@@ -294,8 +295,8 @@ static void test_mappable_region_is_accessible_by_messages_throughout(void **sta
     for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
         uint32_t value = 0x1000 + (uint32_t)i, got = 0;
 
-        assert_int_equal(client_region_write(fixture->client, 4, offsets[i], &value, 4), 0);
-        assert_int_equal(client_region_read(fixture->client, 4, offsets[i], &got, 4), 0);
+        assert_int_equal(vfu_client_region_write(fixture->client, 4, offsets[i], &value, 4), 0);
+        assert_int_equal(vfu_client_region_read(fixture->client, 4, offsets[i], &got, 4), 0);
         assert_int_equal(got, value);
     }
 }

@@ -13,18 +13,18 @@ static uint32_t get(struct fixture *fixture, uint64_t offset, size_t size)
 {
     uint32_t value = 0;
 
-    assert_int_equal(client_region_read(fixture->client, CONFIG, offset, &value, size), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, offset, &value, size), 0);
     return value;
 }
 
 static int put(struct fixture *fixture, uint64_t offset, uint32_t value, size_t size)
 {
-    return client_region_write(fixture->client, CONFIG, offset, &value, size);
+    return vfu_client_region_write(fixture->client, CONFIG, offset, &value, size);
 }
 
 static void get_all(struct fixture *fixture, uint8_t all[CAPS_CONFIG_SIZE])
 {
-    assert_int_equal(client_region_read(fixture->client, CONFIG, 0, all, CAPS_CONFIG_SIZE), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, 0, all, CAPS_CONFIG_SIZE), 0);
 }
 
 /* --- what there is --- */
@@ -32,9 +32,9 @@ static void get_all(struct fixture *fixture, uint8_t all[CAPS_CONFIG_SIZE])
 static void test_region_and_status_tell_of_them(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_REGION region = { .fd = -1 };
+    AUTO_VFU_CLIENT_REGION region = { .fd = -1 };
 
-    assert_int_equal(client_get_region_info(fixture->client, CONFIG, &region), 0);
+    assert_int_equal(vfu_client_get_region_info(fixture->client, CONFIG, &region), 0);
     assert_int_equal(region.size, CAPS_CONFIG_SIZE);
     assert_int_equal(get(fixture, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST, PCI_STATUS_CAP_LIST);
 }
@@ -132,7 +132,8 @@ static void test_read_of_everything_equals_reads_of_parts(void **state)
     get_all(fixture, all);
     for (size_t size = 1; size < 0x200; size += 37) {
         for (uint64_t offset = 0; offset < 0x230; offset += 11) {
-            assert_int_equal(client_region_read(fixture->client, CONFIG, offset, part, size), 0);
+            assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, offset, part, size),
+                             0);
             assert_memory_equal(part, all + offset, size);
         }
     }
@@ -145,11 +146,12 @@ static void test_what_comes_before_a_failing_segment_stays_done(void **state)
 
     memset(bytes, 0x5a, sizeof(bytes));
     /* The open one, then a header. */
-    assert_int_equal(client_region_write(fixture->client, CONFIG, CAPS_OPEN + 4, bytes, 16), EPERM);
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, CAPS_OPEN + 4, bytes, 16),
+                     EPERM);
     assert_int_equal(get(fixture, CAPS_OPEN + 12, 4), 0x5a5a5a5a);
     assert_int_equal(get(fixture, CAPS_LAST + 4, 4), 0xdddddddd);
     /* One byte of the vendor's, the callback's rounding, then a read-only one. */
-    assert_int_equal(client_region_write(fixture->client, CONFIG, CAPS_VENDOR + 8, bytes, 8),
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, CAPS_VENDOR + 8, bytes, 8),
                      EPERM);
     assert_int_equal(get(fixture, CAPS_VENDOR + 8, 1), 0x5a);
     assert_int_equal(get(fixture, CAPS_VENDOR + 9, 1), 0x5a);
@@ -162,7 +164,7 @@ static void test_write_across_the_header(void **state)
     struct fixture *fixture = *state;
     const uint8_t bytes[8] = { 0x0b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 
-    assert_int_equal(client_region_write(fixture->client, CONFIG, PCI_INTERRUPT_LINE, bytes, 8),
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, PCI_INTERRUPT_LINE, bytes, 8),
                      EPERM);
     assert_int_equal(get(fixture, PCI_INTERRUPT_LINE, 4), 0x10b);
     assert_int_equal(get(fixture, CAPS_PM, 1), PCI_CAP_ID_PM);
@@ -178,8 +180,8 @@ static void test_overlong_writes_stay_in_their_capability(void **state)
     get_all(fixture, before);
     for (size_t i = 0; i < 3; i++) {
         for (size_t size = 3; size <= sizeof(ones); size++) {
-            assert_int_equal(client_region_write(fixture->client, CONFIG, starts[i], ones, size),
-                             EPERM);
+            assert_int_equal(
+                vfu_client_region_write(fixture->client, CONFIG, starts[i], ones, size), EPERM);
         }
     }
     get_all(fixture, after);
@@ -327,9 +329,9 @@ static void test_rom_tells_its_size_and_keeps_its_address(void **state)
     assert_int_equal(get(fixture, PCI_ROM_ADDRESS, 4), 0xfeb00001);
     assert_int_equal(put(fixture, PCI_ROM_ADDRESS + 2, 0xc1, 1), 0);
     assert_int_equal(get(fixture, PCI_ROM_ADDRESS, 4), 0xfec10001 & 0xffffc001);
-    assert_int_equal(client_region_read(fixture->client, 6, 0x123, &byte, 1), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, 6, 0x123, &byte, 1), 0);
     assert_int_equal(byte, test_device_bar1_byte(0x123));
-    assert_int_equal(client_region_write(fixture->client, 6, 0x123, &byte, 1), EINVAL);
+    assert_int_equal(vfu_client_region_write(fixture->client, 6, 0x123, &byte, 1), EINVAL);
 }
 
 int main(int argc, char **argv)

@@ -8,17 +8,17 @@
 
 #define CONFIG 7
 
-static uint32_t config_read(struct client *client, uint64_t offset, size_t size)
+static uint32_t config_read(struct vfu_client *client, uint64_t offset, size_t size)
 {
     uint32_t value = 0;
 
-    assert_int_equal(client_region_read(client, CONFIG, offset, &value, size), 0);
+    assert_int_equal(vfu_client_region_read(client, CONFIG, offset, &value, size), 0);
     return value;
 }
 
-static void config_write(struct client *client, uint64_t offset, uint32_t value, size_t size)
+static void config_write(struct vfu_client *client, uint64_t offset, uint32_t value, size_t size)
 {
-    assert_int_equal(client_region_write(client, CONFIG, offset, &value, size), 0);
+    assert_int_equal(vfu_client_region_write(client, CONFIG, offset, &value, size), 0);
 }
 
 /* --- what a fresh device says --- */
@@ -26,7 +26,7 @@ static void config_write(struct client *client, uint64_t offset, uint32_t value,
 static void test_identity(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     assert_int_equal(config_read(client, PCI_VENDOR_ID, 2), TEST_DEVICE_VENDOR);
     assert_int_equal(config_read(client, PCI_DEVICE_ID, 2), TEST_DEVICE_DEVICE);
@@ -63,7 +63,7 @@ static void test_whole_space_in_one_read(void **state)
     struct fixture *fixture = *state;
     uint8_t all[TEST_DEVICE_CONFIG_SIZE];
 
-    assert_int_equal(client_region_read(fixture->client, CONFIG, 0, all, sizeof(all)), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, 0, all, sizeof(all)), 0);
     for (uint32_t i = 0; i < sizeof(all); i++) {
         assert_int_equal(all[i], config_read(fixture->client, i, 1));
     }
@@ -74,10 +74,11 @@ static void test_reads_of_any_size_and_alignment(void **state)
     struct fixture *fixture = *state;
     uint8_t all[TEST_DEVICE_CONFIG_SIZE], part[TEST_DEVICE_CONFIG_SIZE];
 
-    assert_int_equal(client_region_read(fixture->client, CONFIG, 0, all, sizeof(all)), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, 0, all, sizeof(all)), 0);
     for (uint64_t offset = 0; offset < sizeof(all); offset += 5) {
         for (size_t size = 1; size <= sizeof(all) - offset; size += 9) {
-            assert_int_equal(client_region_read(fixture->client, CONFIG, offset, part, size), 0);
+            assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, offset, part, size),
+                             0);
             assert_memory_equal(part, all + offset, size);
         }
     }
@@ -89,12 +90,14 @@ static void test_beyond_config_space_is_einval(void **state)
     uint32_t value = 0;
 
     assert_int_equal(
-        client_region_read(fixture->client, CONFIG, TEST_DEVICE_CONFIG_SIZE, &value, 1), EINVAL);
-    assert_int_equal(
-        client_region_read(fixture->client, CONFIG, TEST_DEVICE_CONFIG_SIZE - 2, &value, 4),
+        vfu_client_region_read(fixture->client, CONFIG, TEST_DEVICE_CONFIG_SIZE, &value, 1),
         EINVAL);
     assert_int_equal(
-        client_region_write(fixture->client, CONFIG, TEST_DEVICE_CONFIG_SIZE, &value, 4), EINVAL);
+        vfu_client_region_read(fixture->client, CONFIG, TEST_DEVICE_CONFIG_SIZE - 2, &value, 4),
+        EINVAL);
+    assert_int_equal(
+        vfu_client_region_write(fixture->client, CONFIG, TEST_DEVICE_CONFIG_SIZE, &value, 4),
+        EINVAL);
 }
 
 /* --- BARs --- */
@@ -126,7 +129,7 @@ static void test_sizing(void **state)
 static void test_addresses_are_stored(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     config_write(client, PCI_BASE_ADDRESS_0, 0xfebf1234, 4);
     assert_int_equal(config_read(client, PCI_BASE_ADDRESS_0, 4), 0xfebf1000);
@@ -141,7 +144,7 @@ static void test_addresses_are_stored(void **state)
 static void test_bars_are_written_by_byte_lanes(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     config_write(client, PCI_BASE_ADDRESS_1, 0xfe, 1); /* below the size, and type bits */
     assert_int_equal(config_read(client, PCI_BASE_ADDRESS_1, 4), 0);
@@ -160,9 +163,10 @@ static void test_all_bars_in_one_write(void **state)
     uint32_t got[6];
 
     assert_int_equal(
-        client_region_write(fixture->client, CONFIG, PCI_BASE_ADDRESS_0, bars, sizeof(bars)), 0);
+        vfu_client_region_write(fixture->client, CONFIG, PCI_BASE_ADDRESS_0, bars, sizeof(bars)),
+        0);
     assert_int_equal(
-        client_region_read(fixture->client, CONFIG, PCI_BASE_ADDRESS_0, got, sizeof(got)), 0);
+        vfu_client_region_read(fixture->client, CONFIG, PCI_BASE_ADDRESS_0, got, sizeof(got)), 0);
     bars[3] |= PCI_BASE_ADDRESS_SPACE_IO;
     bars[4] |= PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH;
     assert_memory_equal(got, bars, sizeof(bars));
@@ -269,12 +273,12 @@ static void test_read_only_registers_ignore_writes(void **state)
     };
     uint8_t before[64], after[64];
 
-    assert_int_equal(client_region_read(fixture->client, CONFIG, 0, before, sizeof(before)), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, 0, before, sizeof(before)), 0);
     for (size_t i = 0; i < sizeof(registers) / sizeof(registers[0]); i++) {
         config_write(fixture->client, registers[i].offset, 0, registers[i].size);
         config_write(fixture->client, registers[i].offset, UINT32_MAX, registers[i].size);
     }
-    assert_int_equal(client_region_read(fixture->client, CONFIG, 0, after, sizeof(after)), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, 0, after, sizeof(after)), 0);
     assert_memory_equal(after, before, sizeof(before));
 }
 
@@ -284,9 +288,9 @@ static void test_whole_header_in_one_write(void **state)
     uint8_t ones[64], before[64], after[64];
 
     memset(ones, 0xff, sizeof(ones));
-    assert_int_equal(client_region_read(fixture->client, CONFIG, 0, before, sizeof(before)), 0);
-    assert_int_equal(client_region_write(fixture->client, CONFIG, 0, ones, sizeof(ones)), 0);
-    assert_int_equal(client_region_read(fixture->client, CONFIG, 0, after, sizeof(after)), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, 0, before, sizeof(before)), 0);
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, 0, ones, sizeof(ones)), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, 0, after, sizeof(after)), 0);
     assert_memory_equal(after, before, 4);
     assert_memory_equal(after + PCI_STATUS, before + PCI_STATUS, 6);
     assert_memory_equal(after + PCI_SUBSYSTEM_VENDOR_ID, before + PCI_SUBSYSTEM_VENDOR_ID, 16);
@@ -310,9 +314,9 @@ static void test_write_outside_the_header_is_einval(void **state)
     struct fixture *fixture = *state;
     uint32_t value = UINT32_MAX;
 
-    assert_int_equal(client_region_write(fixture->client, CONFIG, 0x40, &value, 4), EINVAL);
-    assert_int_equal(client_region_write(fixture->client, CONFIG, 0xfc, &value, 4), EINVAL);
-    assert_int_equal(client_region_write(fixture->client, CONFIG, 0xff, &value, 1), EINVAL);
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, 0x40, &value, 4), EINVAL);
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, 0xfc, &value, 4), EINVAL);
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, 0xff, &value, 1), EINVAL);
     assert_int_equal(config_read(fixture->client, 0x40, 4), 0);
     assert_int_equal(config_read(fixture->client, 0xfc, 4), 0);
 }
@@ -323,7 +327,8 @@ static void test_posted_config_write(void **state)
     const uint8_t line = 9;
 
     assert_int_equal(
-        client_region_post(fixture->client, CONFIG, PCI_INTERRUPT_LINE, &line, sizeof(line)), 0);
+        vfu_client_region_post(fixture->client, CONFIG, PCI_INTERRUPT_LINE, &line, sizeof(line)),
+        0);
     assert_int_equal(config_read(fixture->client, PCI_INTERRUPT_LINE, 1), 9);
 }
 
@@ -331,11 +336,11 @@ static void test_posted_config_write(void **state)
 static void test_start_up_of_qemu(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     uint8_t all[TEST_DEVICE_CONFIG_SIZE];
     uint32_t rom;
 
-    assert_int_equal(client_region_read(client, CONFIG, 0, all, sizeof(all)), 0);
+    assert_int_equal(vfu_client_region_read(client, CONFIG, 0, all, sizeof(all)), 0);
     rom = config_read(client, PCI_ROM_ADDRESS, 4);
     config_write(client, PCI_ROM_ADDRESS, 0xfffff800, 4);
     assert_int_equal(config_read(client, PCI_ROM_ADDRESS, 4), 0);

@@ -17,17 +17,17 @@
 #define MAX_PROCESSES 64
 
 /* Asks for a crash; the reply to that is not awaited. */
-static void ask_for(struct client *client, uint64_t crash)
+static void ask_for(struct vfu_client *client, uint64_t crash)
 {
-    assert_int_equal(client_region_post(client, 0, TEST_REG_CRASH, &crash, sizeof(crash)), 0);
+    assert_int_equal(vfu_client_region_post(client, 0, TEST_REG_CRASH, &crash, sizeof(crash)), 0);
 }
 
 static void expect_next_client_and_stop(struct server *server)
 {
-    struct client *client = server_negotiate(server);
+    struct vfu_client *client = server_negotiate(server);
 
     expect_served(client);
-    client_free(client);
+    vfu_client_free(client);
     server_stop(server);
 }
 
@@ -38,13 +38,13 @@ static void expect_next_client_and_stop(struct server *server)
 static void crash(enum test_crash how, int status, const char *cause)
 {
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
 
     server_start(&server, "plain");
     client = server_negotiate(&server);
     ask_for(client, how);
     expect_closed(client);
-    client_free(client);
+    vfu_client_free(client);
     if (server.mode == SERVER_STANDALONE) {
         /* Core dumps depend on the machine's settings, sanitizers exit instead of dying. */
         int got = server_wait(&server);
@@ -84,18 +84,18 @@ static void test_exit(void **state)
 static void test_blocked_call(void **state)
 {
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
 
     server_start(&server, "plain");
     client = server_negotiate(&server);
     ask_for(client, TEST_CRASH_FORBIDDEN);
     if (server.mode == SERVER_STANDALONE) {
         assert_int_equal(device_get(client, TEST_REG_RESULT), 0);
-        client_free(client);
+        vfu_client_free(client);
         server_stop(&server);
     } else {
         expect_closed(client);
-        client_free(client);
+        vfu_client_free(client);
         server_expect_log(&server, "blocked-call");
         server_expect_log(&server, "call=socket");
         expect_next_client_and_stop(&server);
@@ -145,7 +145,7 @@ static void test_device_killed(void **state)
 {
     pid_t device = 0, gate = 0;
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
 
     server_start(&server, "plain");
     client = server_negotiate(&server);
@@ -153,13 +153,13 @@ static void test_device_killed(void **state)
         kill(server.pid, SIGKILL);
         expect_closed(client);
         assert_int_equal(server_wait(&server), SIGKILL);
-        client_free(client);
+        vfu_client_free(client);
         server_stop(&server);
     } else {
         find_session(&server, &device, &gate);
         kill(device, SIGKILL);
         expect_closed(client);
-        client_free(client);
+        vfu_client_free(client);
         server_expect_log(&server, "device-died");
         server_expect_log(&server, "SIGKILL");
         expect_eventually(is_gone(gate));
@@ -172,7 +172,7 @@ static void test_gate_killed(void **state)
 {
     pid_t device = 0, gate = 0;
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
 
     server_start(&server, "plain");
     client = server_negotiate(&server);
@@ -184,7 +184,7 @@ static void test_gate_killed(void **state)
         server_expect_log(&server, "session-end session=1");
         expect_eventually(is_gone(device));
     }
-    client_free(client);
+    vfu_client_free(client);
     expect_next_client_and_stop(&server);
 }
 
@@ -193,7 +193,7 @@ static void test_server_killed(void **state)
 {
     pid_t pids[MAX_PROCESSES];
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
     size_t count;
 
     server_start(&server, "plain");
@@ -204,7 +204,7 @@ static void test_server_killed(void **state)
     kill(server.pid, SIGKILL);
     assert_int_equal(server_wait(&server), SIGKILL);
     expect_closed(client);
-    client_free(client);
+    vfu_client_free(client);
     for (size_t i = 0; i < count; i++) {
         expect_eventually(is_gone(pids[i]));
     }
@@ -217,25 +217,25 @@ static void test_device_that_spins(void **state)
 {
     pid_t device = 0, gate = 0;
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
     uint64_t value;
 
     server_start(&server, "plain");
     client = server_negotiate(&server);
     ask_for(client, TEST_CRASH_SPIN);
-    client_set_timeout(client, 200);
-    assert_int_equal(client_region_read(client, 0, 0, &value, sizeof(value)), -ETIMEDOUT);
+    vfu_client_set_timeout(client, 200);
+    assert_int_equal(vfu_client_region_read(client, 0, 0, &value, sizeof(value)), -ETIMEDOUT);
     if (server.mode == SERVER_STANDALONE) {
-        client_free(client);
+        vfu_client_free(client);
         kill(server.pid, SIGKILL);
         assert_int_equal(server_wait(&server), SIGKILL);
         server_stop(&server);
     } else {
         find_session(&server, &device, &gate);
-        client_free(client);
+        vfu_client_free(client);
         client = server_negotiate(&server);
         expect_served(client);
-        client_free(client);
+        vfu_client_free(client);
         expect_eventually(is_gone(device));
         expect_eventually(is_gone(gate));
         server_stop(&server);

@@ -21,14 +21,14 @@
 #define PAGE 4096u
 #define TIB ((uint64_t)1 << 40)
 
-static int map(struct client *client, uint64_t iova, uint64_t size, uint32_t flags, int fd,
+static int map(struct vfu_client *client, uint64_t iova, uint64_t size, uint32_t flags, int fd,
                uint64_t offset)
 {
-    return client_dma_map(client, iova, size, flags, fd, offset);
+    return vfu_client_dma_map(client, iova, size, flags, fd, offset);
 }
 
 /* Makes the device copy; returns 0 or the errno that it saw. */
-static int guest_access(struct client *client, enum test_register how, uint64_t iova,
+static int guest_access(struct vfu_client *client, enum test_register how, uint64_t iova,
                         uint64_t count, uint64_t scratch)
 {
     device_set(client, TEST_REG_GUEST_ADDRESS, iova);
@@ -38,20 +38,20 @@ static int guest_access(struct client *client, enum test_register how, uint64_t 
 }
 
 /* The device reads these bytes at @iova. */
-static void expect_device_reads(struct client *client, uint64_t iova, const void *bytes,
+static void expect_device_reads(struct vfu_client *client, uint64_t iova, const void *bytes,
                                 size_t count)
 {
     uint8_t got[256];
 
     assert_true(count <= sizeof(got));
     assert_int_equal(guest_access(client, TEST_REG_GUEST_READ, iova, count, 0), 0);
-    assert_int_equal(client_region_read(client, 0, 0, got, count), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0, got, count), 0);
     assert_memory_equal(got, bytes, count);
 }
 
-static void device_writes(struct client *client, uint64_t iova, const void *bytes, size_t count)
+static void device_writes(struct vfu_client *client, uint64_t iova, const void *bytes, size_t count)
 {
-    assert_int_equal(client_region_write(client, 0, 0, bytes, count), 0);
+    assert_int_equal(vfu_client_region_write(client, 0, 0, bytes, count), 0);
     assert_int_equal(guest_access(client, TEST_REG_GUEST_WRITE, iova, count, 0), 0);
 }
 
@@ -63,7 +63,7 @@ static uint8_t *map_here(int fd, size_t size)
     return memory;
 }
 
-static uint64_t maps(struct client *client)
+static uint64_t maps(struct vfu_client *client)
 {
     return device_get(client, TEST_REG_MAPS);
 }
@@ -152,7 +152,7 @@ static void test_map_that_wraps_is_einval(void **state)
     assert_int_equal(map(fixture->client, UINT64_MAX, 2, RW, -1, 0), EINVAL);
     /* To the very end is fine. */
     assert_int_equal(map(fixture->client, (uint64_t)0 - PAGE, PAGE, RW, -1, 0), 0);
-    assert_int_equal(client_dma_unmap(fixture->client, (uint64_t)0 - PAGE, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, (uint64_t)0 - PAGE, PAGE), 0);
 }
 
 static void test_map_again_is_a_success_that_changes_nothing(void **state)
@@ -168,8 +168,8 @@ static void test_map_again_is_a_success_that_changes_nothing(void **state)
     }
     assert_int_equal(maps(fixture->client), 1);
     server_expect_descriptors(&fixture->server, before);
-    assert_int_equal(client_dma_unmap(fixture->client, PAGE, PAGE), 0);
-    assert_int_equal(client_dma_unmap(fixture->client, PAGE, PAGE), ENOENT);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, PAGE, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, PAGE, PAGE), ENOENT);
     close(fd);
 }
 
@@ -228,7 +228,7 @@ static void test_too_many_maps_are_einval(void **state)
         assert_int_equal(map(fixture->client, i * PAGE, PAGE, RW, -1, 0), 0);
     }
     assert_int_equal(map(fixture->client, TEST_DEVICE_MAX_MAPS * PAGE, PAGE, RW, -1, 0), EINVAL);
-    assert_int_equal(client_dma_unmap(fixture->client, 0, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, 0, PAGE), 0);
     assert_int_equal(map(fixture->client, TEST_DEVICE_MAX_MAPS * PAGE, PAGE, RW, -1, 0), 0);
 }
 
@@ -357,13 +357,13 @@ static void test_protection_is_what_the_flags_say(void **state)
     int fd = memory_create(PAGE);
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct client *client = fixture->client;
+        struct vfu_client *client = fixture->client;
 
         assert_int_equal(map(client, 0, PAGE, cases[i].flags, fd, 0), 0);
         assert_int_equal(device_get(client, TEST_REG_MAP_PROT), cases[i].prot);
         assert_int_equal(guest_access(client, TEST_REG_GUEST_READ, 0, 8, 0), cases[i].read);
         assert_int_equal(guest_access(client, TEST_REG_GUEST_WRITE, 0, 8, 0), cases[i].write);
-        assert_int_equal(client_dma_unmap(client, 0, PAGE), 0);
+        assert_int_equal(vfu_client_dma_unmap(client, 0, PAGE), 0);
     }
     close(fd);
 }
@@ -381,7 +381,7 @@ static void test_unaligned_map_is_shared_too(void **state)
     assert_int_equal(map(fixture->client, 0x123, 2 * PAGE, RW, fd, 0xff0), 0);
     expect_device_reads(fixture->client, 0x123, memory + 0xff0, 64);
     expect_device_reads(fixture->client, 0x123 + 2 * PAGE - 64, memory + 0xff0 + 2 * PAGE - 64, 64);
-    assert_int_equal(client_dma_unmap(fixture->client, 0x123, 2 * PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, 0x123, 2 * PAGE), 0);
     munmap(memory, 4 * PAGE);
     close(fd);
 }
@@ -395,7 +395,7 @@ static void test_map_without_descriptor_has_no_address(void **state)
     assert_int_equal(device_get(fixture->client, TEST_REG_MAP_MAPPED), 0);
     assert_int_equal(device_get(fixture->client, TEST_REG_MAP_PROT), PROT_READ | PROT_WRITE);
     assert_int_equal(guest_access(fixture->client, TEST_REG_GUEST_READ, PAGE, 8, 0), ENOENT);
-    assert_int_equal(client_dma_unmap(fixture->client, PAGE, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, PAGE, PAGE), 0);
     assert_int_equal(device_get(fixture->client, TEST_REG_UNMAPS), 1);
 }
 
@@ -406,7 +406,7 @@ static void test_memory_that_is_truncated_reads_as_zeros(void **state)
     static const uint8_t zeros[16];
     static const uint8_t bytes[16] = "still there";
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     int going = memory_create(16 * PAGE);
     int staying = memory_create(PAGE);
 
@@ -420,7 +420,7 @@ static void test_memory_that_is_truncated_reads_as_zeros(void **state)
     }
     device_writes(client, 0, bytes, sizeof(bytes));
     expect_device_reads(client, 16 * PAGE, bytes, sizeof(bytes));
-    assert_int_equal(client_dma_unmap(client, 0, 16 * PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(client, 0, 16 * PAGE), 0);
     assert_int_equal(server_mappings(&fixture->server), 1);
     close(going);
     close(staying);
@@ -432,7 +432,7 @@ static void test_memory_of_one_direction_that_is_truncated(void **state)
     static const uint8_t zeros[16];
     static const uint8_t bytes[16] = "into the void";
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     int fd = memory_create(2 * PAGE);
 
     assert_int_equal(map(client, 0, PAGE, READ, fd, 0), 0);
@@ -452,7 +452,7 @@ static void test_map_for_file_access_has_no_address(void **state)
     assert_int_equal(map(fixture->client, PAGE, PAGE, RW | FILE_IO, fd, 0), 0);
     assert_int_equal(device_get(fixture->client, TEST_REG_MAP_MAPPED), 0);
     assert_int_equal(server_mappings(&fixture->server), 0);
-    assert_int_equal(client_dma_unmap(fixture->client, PAGE, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, PAGE, PAGE), 0);
     server_expect_descriptors(&fixture->server, before);
     close(fd);
 }
@@ -467,7 +467,7 @@ static void test_more_than_one_descriptor_closes_the_rest(void **state)
 
     assert_int_equal(map(fixture->client, 0, PAGE, RW, fds[0], 0), 0);
     with_one = server_descriptors(&fixture->server);
-    assert_int_equal(client_dma_unmap(fixture->client, 0, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, 0, PAGE), 0);
     expect_answer(fixture->client, VFIO_USER_DMA_MAP, &request, sizeof(request), fds, 3, 0);
     server_expect_descriptors(&fixture->server, with_one);
     assert_int_equal(pwrite(fds[0], &byte, 1, 5), 1);
@@ -492,7 +492,7 @@ static void test_many_maps_of_one_file(void **state)
     }
     for (uint64_t page = 0; page < TEST_DEVICE_MAX_MAPS; page++) {
         expect_device_reads(fixture->client, page * 16 * PAGE, memory + page * PAGE, 1);
-        assert_int_equal(client_dma_unmap(fixture->client, page * 16 * PAGE, PAGE), 0);
+        assert_int_equal(vfu_client_dma_unmap(fixture->client, page * 16 * PAGE, PAGE), 0);
     }
     assert_int_equal(server_mappings(&fixture->server), 0);
     munmap(memory, TEST_DEVICE_MAX_MAPS * PAGE);
@@ -513,18 +513,18 @@ static void test_maps_sent_back_to_back(void **state)
             .addr = i * PAGE,
             .size = PAGE,
         };
-        const struct client_request command = {
+        const struct vfu_client_request command = {
             .command = VFIO_USER_DMA_MAP,
             .head = &request,
             .head_size = sizeof(request),
             .fds = &fd,
             .fd_count = 1,
         };
-        assert_int_equal(client_submit(fixture->client, &command, &ids[i]), 0);
+        assert_int_equal(vfu_client_submit(fixture->client, &command, &ids[i]), 0);
     }
     /* QEMU waits for the last one only. */
     for (uint64_t i = 32; i-- > 0;) {
-        assert_int_equal(client_collect(fixture->client, ids[i], NULL), 0);
+        assert_int_equal(vfu_client_collect(fixture->client, ids[i], NULL), 0);
     }
     assert_int_equal(maps(fixture->client), 32);
     close(fd);
@@ -532,7 +532,7 @@ static void test_maps_sent_back_to_back(void **state)
 
 /* --- unmapping --- */
 
-static void unmap_request(struct client *client, uint32_t argsz, uint32_t flags, uint64_t addr,
+static void unmap_request(struct vfu_client *client, uint32_t argsz, uint32_t flags, uint64_t addr,
                           uint64_t size, size_t payload, int error)
 {
     uint8_t bytes[64] = { 0 };
@@ -550,7 +550,7 @@ static void unmap_request(struct client *client, uint32_t argsz, uint32_t flags,
 static void test_unmap_bad_requests_are_einval(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     assert_int_equal(map(client, PAGE, PAGE, RW, -1, 0), 0);
     unmap_request(client, 24, 2, PAGE, 0, 24, EINVAL); /* ALL with an address */
@@ -566,37 +566,37 @@ static void test_unmap_bad_requests_are_einval(void **state)
     unmap_request(client, 40, 1, PAGE, PAGE, 24, EINVAL); /* bitmap asked for, no room */
     unmap_request(client, 48, 1, PAGE, PAGE, 40, EINVAL); /* logging is off */
     assert_int_equal(device_get(client, TEST_REG_UNMAPS), 0);
-    assert_int_equal(client_dma_unmap(client, PAGE, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(client, PAGE, PAGE), 0);
 }
 
 static void test_unmap_of_anything_but_a_map_is_enoent(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
-    assert_int_equal(client_dma_unmap(client, PAGE, PAGE), ENOENT);
+    assert_int_equal(vfu_client_dma_unmap(client, PAGE, PAGE), ENOENT);
     assert_int_equal(map(client, 4 * PAGE, 2 * PAGE, RW, -1, 0), 0);
     assert_int_equal(map(client, 6 * PAGE, PAGE, RW, -1, 0), 0);
-    assert_int_equal(client_dma_unmap(client, 4 * PAGE, PAGE), ENOENT);
-    assert_int_equal(client_dma_unmap(client, 5 * PAGE, PAGE), ENOENT);
-    assert_int_equal(client_dma_unmap(client, 4 * PAGE, 3 * PAGE), ENOENT); /* both of them */
-    assert_int_equal(client_dma_unmap(client, 0, 16 * PAGE), ENOENT);
-    assert_int_equal(client_dma_unmap(client, 4 * PAGE, 0), ENOENT);
+    assert_int_equal(vfu_client_dma_unmap(client, 4 * PAGE, PAGE), ENOENT);
+    assert_int_equal(vfu_client_dma_unmap(client, 5 * PAGE, PAGE), ENOENT);
+    assert_int_equal(vfu_client_dma_unmap(client, 4 * PAGE, 3 * PAGE), ENOENT); /* both of them */
+    assert_int_equal(vfu_client_dma_unmap(client, 0, 16 * PAGE), ENOENT);
+    assert_int_equal(vfu_client_dma_unmap(client, 4 * PAGE, 0), ENOENT);
     assert_int_equal(device_get(client, TEST_REG_UNMAPS), 0);
-    assert_int_equal(client_dma_unmap(client, 4 * PAGE, 2 * PAGE), 0);
-    assert_int_equal(client_dma_unmap(client, 6 * PAGE, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(client, 4 * PAGE, 2 * PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(client, 6 * PAGE, PAGE), 0);
 }
 
 static void test_unmap_answers_its_request(void **state)
 {
     struct fixture *fixture = *state;
     const struct vfio_user_dma_unmap request = { .argsz = 24, .addr = PAGE, .size = PAGE };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct wire wire;
 
     assert_int_equal(map(fixture->client, PAGE, PAGE, RW, -1, 0), 0);
     wire_command(&wire, 8, VFIO_USER_DMA_UNMAP, &request, sizeof(request));
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(fixture->client, 8, VFIO_USER_DMA_UNMAP, 0, &reply);
     assert_int_equal(reply.size, sizeof(request));
     assert_memory_equal(reply.payload, &request, sizeof(request));
@@ -610,7 +610,7 @@ static void test_unmap_ends_the_sharing(void **state)
 
     assert_int_equal(map(fixture->client, PAGE, PAGE, RW, fd, 0), 0);
     assert_int_equal(server_mappings(&fixture->server), 1);
-    assert_int_equal(client_dma_unmap(fixture->client, PAGE, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(fixture->client, PAGE, PAGE), 0);
     assert_int_equal(device_get(fixture->client, TEST_REG_UNMAPS), 1);
     assert_int_equal(device_get(fixture->client, TEST_REG_UNMAP_IOVA), PAGE);
     assert_int_equal(device_get(fixture->client, TEST_REG_UNMAP_SIZE), PAGE);
@@ -626,17 +626,17 @@ static void test_unmap_all(void **state)
     size_t before = server_descriptors(&fixture->server);
     int fd = memory_create(8 * PAGE);
 
-    assert_int_equal(client_dma_unmap_all(fixture->client), 0);
+    assert_int_equal(vfu_client_dma_unmap_all(fixture->client), 0);
     for (uint64_t i = 8; i-- > 0;) {
         assert_int_equal(map(fixture->client, i * 2 * PAGE, PAGE, RW, fd, i * PAGE), 0);
     }
-    assert_int_equal(client_dma_unmap_all(fixture->client), 0);
+    assert_int_equal(vfu_client_dma_unmap_all(fixture->client), 0);
     assert_int_equal(device_get(fixture->client, TEST_REG_UNMAPS), 8);
     /* In ascending order. */
     assert_int_equal(device_get(fixture->client, TEST_REG_UNMAP_IOVA), 14 * PAGE);
     assert_int_equal(server_mappings(&fixture->server), 0);
     server_expect_descriptors(&fixture->server, before);
-    assert_int_equal(client_dma_unmap_all(fixture->client), 0);
+    assert_int_equal(vfu_client_dma_unmap_all(fixture->client), 0);
     close(fd);
 }
 
@@ -661,9 +661,9 @@ static void test_unmap_with_a_descriptor_succeeds_and_keeps_nothing(void **state
 static void test_device_without_dma_accepts_and_ignores(void **state)
 {
     const struct vfio_user_dma_unmap request = { .argsz = 24, .addr = 0, .size = PAGE };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
     struct wire wire;
     size_t before;
     int fd = memory_create(PAGE), event = eventfd(0, EFD_CLOEXEC);
@@ -678,11 +678,11 @@ static void test_device_without_dma_accepts_and_ignores(void **state)
     assert_int_equal(server_mappings(&server), 0);
     /* The answer has its 24 bytes all the same. */
     wire_command(&wire, 1, VFIO_USER_DMA_UNMAP, &request, sizeof(request));
-    assert_int_equal(client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(client, 1, VFIO_USER_DMA_UNMAP, 0, &reply);
     assert_int_equal(reply.size, sizeof(request));
     assert_memory_equal(reply.payload, &request, sizeof(request));
-    client_free(client);
+    vfu_client_free(client);
     server_stop(&server);
     close(event);
     close(fd);

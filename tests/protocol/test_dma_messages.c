@@ -59,14 +59,14 @@ static int serve_guest(void *opaque, uint64_t iova, void *data, uint64_t count, 
     return 0;
 }
 
-static void guest_open(struct guest *guest, struct client *client)
+static void guest_open(struct guest *guest, struct vfu_client *client)
 {
     *guest = (struct guest){ .memory = malloc(GUEST_SIZE) };
     assert_non_null(guest->memory);
     for (size_t i = 0; i < GUEST_SIZE; i++) {
         guest->memory[i] = (uint8_t)(i * 5 + (i >> 9));
     }
-    client_set_dma(client, serve_guest, guest);
+    vfu_client_set_dma(client, serve_guest, guest);
 }
 
 static void guest_close(struct guest *guest)
@@ -76,22 +76,22 @@ static void guest_close(struct guest *guest)
 
 static void negotiate(struct fixture *fixture, bool twin, uint64_t max_data_xfer_size)
 {
-    const struct client_offer offer = {
+    const struct vfu_client_offer offer = {
         .max_msg_fds = 8,
         .max_data_xfer_size = max_data_xfer_size,
         .twin_socket = twin,
     };
 
-    assert_int_equal(client_negotiate_as(fixture->client, &offer), 0);
+    assert_int_equal(vfu_client_negotiate_as(fixture->client, &offer), 0);
 }
 
-static void map_guest(struct client *client, uint32_t flags)
+static void map_guest(struct vfu_client *client, uint32_t flags)
 {
-    assert_int_equal(client_dma_map(client, GUEST, GUEST_SIZE, flags, -1, 0), 0);
+    assert_int_equal(vfu_client_dma_map(client, GUEST, GUEST_SIZE, flags, -1, 0), 0);
 }
 
 /* Makes the device copy; returns the errno that it got. */
-static int transfer(struct client *client, uint16_t command, uint64_t address, uint64_t count,
+static int transfer(struct vfu_client *client, uint16_t command, uint64_t address, uint64_t count,
                     uint64_t where)
 {
     device_set(client, TEST_REG_GUEST_ADDRESS, address);
@@ -102,7 +102,7 @@ static int transfer(struct client *client, uint16_t command, uint64_t address, u
 
 static void copy_both_ways(struct fixture *fixture, bool twin)
 {
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     uint8_t scratch[100];
     struct guest guest;
 
@@ -110,7 +110,7 @@ static void copy_both_ways(struct fixture *fixture, bool twin)
     guest_open(&guest, client);
     map_guest(client, 3);
     assert_int_equal(transfer(client, READ, GUEST + 1000, 100, 0x40), 0);
-    assert_int_equal(client_region_read(client, 0, 0x40, scratch, 100), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0x40, scratch, 100), 0);
     assert_memory_equal(scratch, guest.memory + 1000, 100);
     assert_int_equal(transfer(client, WRITE, GUEST + 5001, 77, 0x40), 0);
     assert_memory_equal(guest.memory + 5001, scratch, 77);
@@ -136,7 +136,7 @@ static void test_read_and_write_by_twin_socket(void **state)
 static void test_read_outside_of_a_callback(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     struct guest guest;
 
     negotiate(fixture, false, 1048576);
@@ -147,8 +147,8 @@ static void test_read_outside_of_a_callback(void **state)
         uint8_t byte = 0;
 
         transfer(client, READ, GUEST + 100 * i, 1, i);
-        expect_eventually(client_region_read(client, 0, i, &byte, 1) == 0 && guest.calls == i + 1 &&
-                          byte == guest.memory[100 * i]);
+        expect_eventually(vfu_client_region_read(client, 0, i, &byte, 1) == 0 &&
+                          guest.calls == i + 1 && byte == guest.memory[100 * i]);
         assert_int_equal(device_get(client, TEST_REG_RESULT), 0);
     }
     guest_close(&guest);
@@ -158,7 +158,7 @@ static void test_read_outside_of_a_callback(void **state)
 static void expect_pieces(struct fixture *fixture, bool twin)
 {
     static const uint64_t sizes[] = { 7, 7, 6 };
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     uint8_t scratch[20];
     struct guest guest;
 
@@ -174,7 +174,7 @@ static void expect_pieces(struct fixture *fixture, bool twin)
             assert_int_equal(guest.count[i], sizes[i]);
         }
     }
-    assert_int_equal(client_region_read(client, 0, 0, scratch, 20), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0, scratch, 20), 0);
     assert_memory_equal(scratch, guest.memory + 50, 20);
     guest_close(&guest);
 }
@@ -192,7 +192,7 @@ static void test_pieces_by_twin_socket(void **state)
 /* W18: a client that takes more than our limit gets no more than that. */
 static void expect_bulk(struct fixture *fixture, bool twin)
 {
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     struct guest guest;
 
     negotiate(fixture, twin, 64u << 20);
@@ -228,7 +228,7 @@ static void test_memory_with_descriptor_is_asked_for_too(void **state)
     int memory = memory_create(4096);
 
     guest_open(&guest, fixture->client);
-    assert_int_equal(client_dma_map(fixture->client, GUEST, 4096, 3, memory, 0), 0);
+    assert_int_equal(vfu_client_dma_map(fixture->client, GUEST, 4096, 3, memory, 0), 0);
     assert_int_equal(transfer(fixture->client, READ, GUEST, 8, 0), 0);
     assert_int_equal(guest.calls, 1);
     guest_close(&guest);
@@ -245,7 +245,7 @@ static void test_what_the_client_does_not_allow_is_not_asked_for(void **state)
     map_guest(fixture->client, 2);
     assert_int_equal(transfer(fixture->client, READ, GUEST, 8, 0), EPERM);
     assert_int_equal(transfer(fixture->client, WRITE, GUEST, 8, 0), 0);
-    assert_int_equal(client_dma_unmap_all(fixture->client), 0);
+    assert_int_equal(vfu_client_dma_unmap_all(fixture->client), 0);
     map_guest(fixture->client, 1);
     assert_int_equal(transfer(fixture->client, READ, GUEST, 8, 0), 0);
     assert_int_equal(transfer(fixture->client, WRITE, GUEST, 8, 0), EACCES);
@@ -282,11 +282,11 @@ static void test_error_in_the_middle(void **state)
 /* --- a client that answers by hand --- */
 
 /* By the twin socket, if there is one. */
-static int stream_of(struct client *client)
+static int stream_of(struct vfu_client *client)
 {
-    int twin = client_twin_socket(client);
+    int twin = vfu_client_twin_socket(client);
 
-    return twin >= 0 ? twin : client_socket(client);
+    return twin >= 0 ? twin : vfu_client_socket(client);
 }
 
 static void send_bytes(int sock, const void *bytes, size_t size)
@@ -328,7 +328,7 @@ struct question {
 };
 
 /* Tells the device to ask, and receives what it asks. */
-static void provoke(struct client *client, uint16_t command, uint64_t count,
+static void provoke(struct vfu_client *client, uint16_t command, uint64_t count,
                     struct question *question)
 {
     const uint64_t where = 0;
@@ -343,7 +343,7 @@ static void provoke(struct client *client, uint16_t command, uint64_t count,
     wire_begin(&wire, 7, VFIO_USER_REGION_WRITE);
     wire_add(&wire, &access, sizeof(access));
     wire_add(&wire, &where, sizeof(where));
-    assert_int_equal(client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
     receive_bytes(stream_of(client), &question->header, sizeof(question->header));
     assert_int_equal(question->header.cmd, command);
     assert_int_equal(question->header.flags, VFIO_USER_F_TYPE_COMMAND);
@@ -369,7 +369,7 @@ static size_t compose(const struct question *question, struct question *answer)
 }
 
 /* The device's call is over, with this errno, and the command is answered. */
-static void expect_result(struct client *client, int error)
+static void expect_result(struct vfu_client *client, int error)
 {
     expect_reply(client, 7, VFIO_USER_REGION_WRITE, 0, NULL);
     assert_int_equal(device_get(client, TEST_REG_RESULT), error);
@@ -499,7 +499,7 @@ static const struct spoiled all_answers[] = {
 
 static void expect_all_answers(struct fixture *fixture, bool twin)
 {
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     negotiate(fixture, twin, 1048576);
     map_guest(client, 3);
@@ -527,7 +527,7 @@ static void test_each_answer_by_twin_socket_has_its_errno(void **state)
 
 static void answer_in_bytes(struct fixture *fixture, bool twin)
 {
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     struct question question, answer;
     uint8_t scratch[20];
     size_t size;
@@ -540,7 +540,7 @@ static void answer_in_bytes(struct fixture *fixture, bool twin)
         send_bytes(stream_of(client), (uint8_t *)&answer + i, 1);
     }
     expect_result(client, 0);
-    assert_int_equal(client_region_read(client, 0, 0, scratch, 20), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0, scratch, 20), 0);
     assert_memory_equal(scratch, answer.data, 20);
 }
 
@@ -557,7 +557,7 @@ static void test_answer_by_twin_socket_in_single_bytes(void **state)
 /* api.md 2.7: a reply of another id is EPROTO; what is owed after that is dropped when it comes. */
 static void answer_another_id(struct fixture *fixture, bool twin)
 {
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     struct question question, answer;
     size_t size;
 
@@ -623,14 +623,15 @@ static void read_scratch(struct wire *wire, uint16_t id, uint64_t offset)
     wire_command(wire, id, VFIO_USER_REGION_READ, &access, sizeof(access));
 }
 
-static void send_wire(struct client *client, const struct wire *wire, const int *fds, size_t count)
+static void send_wire(struct vfu_client *client, const struct wire *wire, const int *fds,
+                      size_t count)
 {
-    assert_int_equal(client_raw_send(client, wire->bytes, wire->size, fds, count), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire->bytes, wire->size, fds, count), 0);
 }
 
-static void expect_scratch(struct client *client, uint16_t id, uint32_t value)
+static void expect_scratch(struct vfu_client *client, uint16_t id, uint32_t value)
 {
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     uint32_t got;
 
     expect_reply(client, id, VFIO_USER_REGION_READ, 0, &reply);
@@ -641,7 +642,7 @@ static void expect_scratch(struct client *client, uint16_t id, uint32_t value)
 
 static void commands_in_between(struct fixture *fixture, bool twin)
 {
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     const struct vfio_user_dma_map map = { .argsz = 32, .flags = 3, .addr = 0, .size = 4096 };
     const struct vfio_irq_set set = {
         .argsz = 20,
@@ -707,7 +708,7 @@ static void test_commands_during_a_twin_exchange_are_served_afterwards(void **st
 static void test_map_is_served_with_its_own_descriptor(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     const struct vfio_user_dma_map map = { .argsz = 32, .flags = 3, .addr = 0, .size = 4096 };
     int memory = memory_create(4096);
     const uint64_t content = 0x1234567890abcdef;
@@ -728,7 +729,7 @@ static void test_map_is_served_with_its_own_descriptor(void **state)
     device_set(client, TEST_REG_GUEST_COUNT, 8);
     device_set(client, TEST_REG_GUEST_READ, 0x200);
     assert_int_equal(device_get(client, TEST_REG_RESULT), 0);
-    assert_int_equal(client_region_read(client, 0, 0x200, &value, 8), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0x200, &value, 8), 0);
     assert_true(value == content);
     close(memory);
 }
@@ -737,7 +738,7 @@ static void test_map_is_served_with_its_own_descriptor(void **state)
 static void test_too_many_commands_before_the_answer_are_enobufs(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     const size_t count = 1100; /* the limit is 1024 */
     struct question question, answer;
     struct wire wire;
@@ -757,10 +758,10 @@ static void test_too_many_commands_before_the_answer_are_enobufs(void **state)
             memcpy(stream + size, wire.bytes, wire.size);
             size += wire.size;
         }
-        send_bytes(client_socket(client), stream, size);
+        send_bytes(vfu_client_socket(client), stream, size);
         expect_reply(client, 7, VFIO_USER_REGION_WRITE, 0, NULL);
         /* Too late now: nobody waits for it. */
-        send_bytes(client_socket(client), &answer, compose(&question, &answer));
+        send_bytes(vfu_client_socket(client), &answer, compose(&question, &answer));
         assert_int_equal(device_get(client, TEST_REG_RESULT), ENOBUFS);
         read_scratch(&wire, 9, 0x300);
         send_wire(client, &wire, NULL, 0);
@@ -774,7 +775,7 @@ static void test_too_many_commands_before_the_answer_are_enobufs(void **state)
 static void test_too_many_bytes_before_the_answer_are_enobufs(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     const size_t count = 1u << 20;
     const struct vfio_user_region_access access = { .region = 2, .count = (uint32_t)count };
     struct vfio_user_header header = {
@@ -789,12 +790,12 @@ static void test_too_many_bytes_before_the_answer_are_enobufs(void **state)
     map_guest(client, 3);
     provoke(client, READ, 20, &question);
     for (int i = 0; i < 6; i++) {
-        send_bytes(client_socket(client), &header, sizeof(header));
-        send_bytes(client_socket(client), &access, sizeof(access));
-        send_bytes(client_socket(client), data, count);
+        send_bytes(vfu_client_socket(client), &header, sizeof(header));
+        send_bytes(vfu_client_socket(client), &access, sizeof(access));
+        send_bytes(vfu_client_socket(client), data, count);
     }
     expect_reply(client, 7, VFIO_USER_REGION_WRITE, 0, NULL);
-    send_bytes(client_socket(client), &answer, compose(&question, &answer));
+    send_bytes(vfu_client_socket(client), &answer, compose(&question, &answer));
     assert_int_equal(device_get(client, TEST_REG_RESULT), ENOBUFS);
     assert_int_equal(device_get(client, TEST_REG_WRITES), 6);
     free(data);
@@ -803,7 +804,7 @@ static void test_too_many_bytes_before_the_answer_are_enobufs(void **state)
 static void test_too_many_descriptors_before_the_answer_are_enobufs(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     const struct vfio_irq_set set = {
         .argsz = 20,
         .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
@@ -828,9 +829,9 @@ static void test_too_many_descriptors_before_the_answer_are_enobufs(void **state
     for (int i = 0; i < 40; i++) {
         expect_reply(client, 30, VFIO_USER_DEVICE_SET_IRQS, 0, NULL);
     }
-    send_bytes(client_socket(client), &answer, compose(&question, &answer));
+    send_bytes(vfu_client_socket(client), &answer, compose(&question, &answer));
     assert_int_equal(device_get(client, TEST_REG_RESULT), ENOBUFS);
-    assert_int_equal(client_irq_disable(client, 2), 0);
+    assert_int_equal(vfu_client_irq_disable(client, 2), 0);
     server_expect_descriptors(&fixture->server, before);
     for (size_t i = 0; i < 8; i++) {
         close(events[i]);
@@ -843,9 +844,9 @@ static void test_too_many_descriptors_before_the_answer_are_enobufs(void **state
  */
 static void expect_session_end(struct fixture *fixture, int error)
 {
-    struct client *next;
+    struct vfu_client *next;
 
-    fixture->client = client_free(fixture->client);
+    fixture->client = vfu_client_free(fixture->client);
     next = server_negotiate(&fixture->server);
     if (harness_mode() == SERVER_STANDALONE) {
         expect_eventually(device_get(next, TEST_REG_LOST) == 1);
@@ -853,7 +854,7 @@ static void expect_session_end(struct fixture *fixture, int error)
         assert_int_equal(device_get(next, TEST_REG_UNMAPS), 1);
     }
     expect_served(next);
-    client_free(next);
+    vfu_client_free(next);
 }
 
 static void test_client_that_leaves_instead_of_an_answer(void **state)
@@ -913,7 +914,7 @@ static void test_client_that_shuts_its_twin_socket(void **state)
     negotiate(fixture, true, 1048576);
     map_guest(fixture->client, 3);
     provoke(fixture->client, READ, 20, &question);
-    assert_return_code(shutdown(client_twin_socket(fixture->client), SHUT_RDWR), errno);
+    assert_return_code(shutdown(vfu_client_twin_socket(fixture->client), SHUT_RDWR), errno);
     expect_closed(fixture->client);
     expect_session_end(fixture, ENOTCONN);
 }
@@ -926,7 +927,7 @@ static void test_client_that_shuts_its_main_socket(void **state)
     negotiate(fixture, true, 1048576);
     map_guest(fixture->client, 3);
     provoke(fixture->client, READ, 20, &question);
-    assert_return_code(shutdown(client_socket(fixture->client), SHUT_WR), errno);
+    assert_return_code(shutdown(vfu_client_socket(fixture->client), SHUT_WR), errno);
     expect_session_end(fixture, ENOTCONN);
 }
 
@@ -989,9 +990,9 @@ static void test_commands_on_the_twin_socket_are_dropped(void **state)
     provoke(fixture->client, READ, 20, &question);
     for (uint32_t i = 0; i < 100; i++) {
         write_scratch(&wire, 1, 0x300, i);
-        send_bytes(client_twin_socket(fixture->client), wire.bytes, wire.size);
+        send_bytes(vfu_client_twin_socket(fixture->client), wire.bytes, wire.size);
     }
-    send_bytes(client_twin_socket(fixture->client), &answer, compose(&question, &answer));
+    send_bytes(vfu_client_twin_socket(fixture->client), &answer, compose(&question, &answer));
     expect_result(fixture->client, 0);
     read_scratch(&wire, 9, 0x300);
     send_wire(fixture->client, &wire, NULL, 0);
@@ -1014,7 +1015,8 @@ static void test_descriptors_on_the_twin_socket_are_not_kept(void **state)
     fd_list_add(&fds, pipe_fds[1]);
     size = compose(&question, &answer);
     assert_int_equal(
-        socket_send(client_twin_socket(fixture->client), &answer, size, MSG_DONTWAIT, &fds), size);
+        socket_send(vfu_client_twin_socket(fixture->client), &answer, size, MSG_DONTWAIT, &fds),
+        size);
     close(pipe_fds[1]);
     expect_result(fixture->client, 0);
     assert_int_equal(read(pipe_fds[0], &byte, 1), 0);
@@ -1027,7 +1029,7 @@ static void test_descriptors_on_the_twin_socket_are_not_kept(void **state)
 static void test_client_that_does_not_answer_is_etimedout(void **state)
 {
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
     struct question question, answer;
 
     if (harness_mode() == SERVER_STANDALONE) {
@@ -1039,17 +1041,17 @@ static void test_client_that_does_not_answer_is_etimedout(void **state)
     for (int i = 0; i < 2; i++) {
         provoke(client, READ, 20, &question);
         expect_result(client, ETIMEDOUT);
-        send_bytes(client_socket(client), &answer, compose(&question, &answer));
+        send_bytes(vfu_client_socket(client), &answer, compose(&question, &answer));
         provoke(client, READ, 20, &question);
-        send_bytes(client_socket(client), &answer, compose(&question, &answer));
+        send_bytes(vfu_client_socket(client), &answer, compose(&question, &answer));
         expect_result(client, 0);
     }
     /* Half an answer leaves nothing to go on with. */
     provoke(client, READ, 20, &question);
     compose(&question, &answer);
-    send_bytes(client_socket(client), &answer, 20);
+    send_bytes(vfu_client_socket(client), &answer, 20);
     expect_closed(client);
-    client_free(client);
+    vfu_client_free(client);
     server_stop(&server);
 }
 

@@ -21,7 +21,7 @@
 
 static void expect_next_client(struct fixture *fixture)
 {
-    fixture->client = client_free(fixture->client);
+    fixture->client = vfu_client_free(fixture->client);
     fixture->client = server_negotiate(&fixture->server);
     expect_served(fixture->client);
 }
@@ -46,17 +46,17 @@ static void set_irqs_request(struct wire *wire, uint16_t id, uint32_t count)
 }
 
 /* Sends @wire cut in two after @cut bytes, each part with descriptors of its own. */
-static void send_cut(struct client *client, const struct wire *wire, size_t cut, const int *first,
-                     size_t first_count, const int *second, size_t second_count)
+static void send_cut(struct vfu_client *client, const struct wire *wire, size_t cut,
+                     const int *first, size_t first_count, const int *second, size_t second_count)
 {
-    assert_int_equal(client_raw_send(client, wire->bytes, cut, first, first_count), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire->bytes, cut, first, first_count), 0);
     assert_int_equal(
-        client_raw_send(client, wire->bytes + cut, wire->size - cut, second, second_count), 0);
+        vfu_client_raw_send(client, wire->bytes + cut, wire->size - cut, second, second_count), 0);
 }
 
 /* --- pieces --- */
 
-static void expect_device_sees(struct client *client, const uint8_t *memory)
+static void expect_device_sees(struct vfu_client *client, const uint8_t *memory)
 {
     uint8_t got[16];
 
@@ -64,7 +64,7 @@ static void expect_device_sees(struct client *client, const uint8_t *memory)
     device_set(client, TEST_REG_GUEST_COUNT, sizeof(got));
     device_set(client, TEST_REG_GUEST_READ, 0);
     assert_int_equal(device_get(client, TEST_REG_RESULT), 0);
-    assert_int_equal(client_region_read(client, 0, 0, got, sizeof(got)), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0, got, sizeof(got)), 0);
     assert_memory_equal(got, memory, sizeof(got));
 }
 
@@ -84,7 +84,7 @@ static void test_map_in_pieces_with_its_descriptor_on_the_first(void **state)
         expect_reply(fixture->client, 1, VFIO_USER_DMA_MAP, 0, NULL);
         assert_int_equal(device_get(fixture->client, TEST_REG_MAP_MAPPED), 1);
         expect_device_sees(fixture->client, memory);
-        assert_int_equal(client_dma_unmap(fixture->client, PAGE, PAGE), 0);
+        assert_int_equal(vfu_client_dma_unmap(fixture->client, PAGE, PAGE), 0);
     }
     munmap(memory, PAGE);
     close(fd);
@@ -98,8 +98,8 @@ static void test_map_in_single_bytes(void **state)
 
     map_request(&wire, 1);
     for (size_t i = 0; i < wire.size; i++) {
-        assert_int_equal(client_raw_send(fixture->client, wire.bytes + i, 1, &fd, i == 0 ? 1 : 0),
-                         0);
+        assert_int_equal(
+            vfu_client_raw_send(fixture->client, wire.bytes + i, 1, &fd, i == 0 ? 1 : 0), 0);
     }
     expect_reply(fixture->client, 1, VFIO_USER_DMA_MAP, 0, NULL);
     assert_int_equal(device_get(fixture->client, TEST_REG_MAP_MAPPED), 1);
@@ -125,7 +125,7 @@ static void test_set_irqs_in_pieces_with_its_descriptors_on_the_first(void **sta
             assert_int_equal(eventfd_read(events[i], &count), 0);
             assert_int_equal(count, 1);
         }
-        assert_int_equal(client_irq_disable(fixture->client, 2), 0);
+        assert_int_equal(vfu_client_irq_disable(fixture->client, 2), 0);
     }
     for (size_t i = 0; i < 4; i++) {
         close(events[i]);
@@ -147,7 +147,7 @@ static void test_descriptor_on_a_later_byte_is_not_kept(void **state)
     for (size_t cut = 1; cut < wire.size; cut++) {
         send_cut(fixture->client, &wire, cut, NULL, 0, &fd, 1);
         expect_reply(fixture->client, 1, VFIO_USER_DMA_MAP, 0, NULL);
-        assert_int_equal(client_dma_unmap(fixture->client, PAGE, PAGE), 0);
+        assert_int_equal(vfu_client_dma_unmap(fixture->client, PAGE, PAGE), 0);
     }
     server_expect_descriptors(&fixture->server, before);
     close(fd);
@@ -180,14 +180,14 @@ static void test_plain_command_in_pieces_with_descriptors_throughout(void **stat
 static void send_many(struct fixture *fixture, const struct wire *wire, int fd, size_t count,
                       int error)
 {
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     int fds[FD_LIST_MAX];
 
     for (size_t i = 0; i < count; i++) {
         fds[i] = fd;
     }
-    assert_int_equal(client_raw_send(fixture->client, wire->bytes, wire->size, fds, count), 0);
-    if (client_raw_receive(fixture->client, &reply) == 1) {
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire->bytes, wire->size, fds, count), 0);
+    if (vfu_client_raw_receive(fixture->client, &reply) == 1) {
         assert_int_equal(reply.header.error_no, error);
         expect_served(fixture->client);
     } else {
@@ -205,7 +205,7 @@ static void many_descriptors(void **state, size_t count)
     for (size_t i = 0; i < 5; i++) {
         map_request(&wire, 1);
         send_many(fixture, &wire, fd, count, 0);
-        assert_true(client_dma_unmap_all(fixture->client) == 0);
+        assert_true(vfu_client_dma_unmap_all(fixture->client) == 0);
         set_irqs_request(&wire, 1, TEST_DEVICE_MSIX_COUNT);
         send_many(fixture, &wire, event, count, EINVAL);
         set_irqs_request(&wire, 1, (uint32_t)count);
@@ -269,7 +269,7 @@ static void test_bad_descriptors_on_one_connection_are_not_kept(void **state)
 }
 
 /* What a client sends before it disappears, by turns. */
-static void leave_something(struct client *client, size_t turn, int pipe_fd, int memory)
+static void leave_something(struct vfu_client *client, size_t turn, int pipe_fd, int memory)
 {
     int fds[FD_LIST_MAX];
     struct wire wire;
@@ -280,26 +280,26 @@ static void leave_something(struct client *client, size_t turn, int pipe_fd, int
     map_request(&wire, 1);
     switch (turn % 6) {
     case 0: /* a byte of a header, with descriptors */
-        client_raw_send(client, wire.bytes, 1, fds, 16);
+        vfu_client_raw_send(client, wire.bytes, 1, fds, 16);
         break;
     case 1: /* VERSION with descriptors */
         wire_begin(&wire, 1, VFIO_USER_VERSION);
         wire_add(&wire, &(uint32_t){ 0 }, 4);
-        client_raw_send(client, wire.bytes, wire.size, fds, FD_LIST_MAX);
+        vfu_client_raw_send(client, wire.bytes, wire.size, fds, FD_LIST_MAX);
         break;
     case 2: /* half a command, after negotiation */
-        assert_int_equal(client_negotiate(client), 0);
-        client_raw_send(client, wire.bytes, 20, fds, 3);
+        assert_int_equal(vfu_client_negotiate(client), 0);
+        vfu_client_raw_send(client, wire.bytes, 20, fds, 3);
         break;
     case 3: /* whole ones, unanswered */
-        assert_int_equal(client_negotiate(client), 0);
+        assert_int_equal(vfu_client_negotiate(client), 0);
         for (size_t i = 0; i < 8; i++) {
-            client_raw_send(client, wire.bytes, wire.size, fds, 16);
+            vfu_client_raw_send(client, wire.bytes, wire.size, fds, 16);
         }
         break;
     case 4: /* garbage with descriptors */
         memset(wire.bytes, 0xee, 64);
-        client_raw_send(client, wire.bytes, 64, fds, FD_LIST_MAX);
+        vfu_client_raw_send(client, wire.bytes, 64, fds, FD_LIST_MAX);
         break;
     default: /* nothing */
         break;
@@ -315,13 +315,13 @@ static void test_clients_that_disappear_leave_nothing(void **state)
     char byte;
 
     assert_return_code(pipe2(pipe_fds, O_CLOEXEC), errno);
-    fixture->client = client_free(fixture->client);
+    fixture->client = vfu_client_free(fixture->client);
     own = own_descriptors();
     for (size_t i = 0; i < REPEAT; i++) {
-        struct client *client = server_connect(&fixture->server);
+        struct vfu_client *client = server_connect(&fixture->server);
 
         leave_something(client, i, pipe_fds[1], memory);
-        client_free(client);
+        vfu_client_free(client);
     }
     assert_int_equal(own_descriptors(), own);
     fixture->client = server_negotiate(&fixture->server);
@@ -362,8 +362,8 @@ static void test_garbage_ends_the_connection_alone(void **state)
 
         fill_random(garbage, sizeof(garbage), &seed);
         /* It may be cut off in the middle of the sending. */
-        client_raw_send(fixture->client, garbage, sizeof(garbage), NULL, 0);
-        shutdown(client_socket(fixture->client), SHUT_WR);
+        vfu_client_raw_send(fixture->client, garbage, sizeof(garbage), NULL, 0);
+        shutdown(vfu_client_socket(fixture->client), SHUT_WR);
         expect_closed(fixture->client);
         expect_next_client(fixture);
     }
@@ -376,7 +376,7 @@ static void test_random_payloads_are_answered(void **state)
     uint32_t seed = 1;
 
     for (uint16_t i = 0; i < 2000; i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
         uint16_t command = (uint16_t)(next_random(&seed) % 20);
         size_t size = next_random(&seed) % 80;
         struct wire wire;
@@ -388,8 +388,8 @@ static void test_random_payloads_are_answered(void **state)
             payload[j] = j % 4 ? 0 : payload[j] % 48;
         }
         wire_command(&wire, i, command, payload, size);
-        assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
-        assert_int_equal(client_raw_receive(fixture->client, &reply), 1);
+        assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
+        assert_int_equal(vfu_client_raw_receive(fixture->client, &reply), 1);
         assert_int_equal(reply.header.msg_id, i);
         assert_int_equal(reply.header.cmd, command);
         if (reply.header.flags & VFIO_USER_F_ERROR) {
@@ -405,7 +405,7 @@ static void test_out_of_band_data(void **state)
 {
     struct fixture *fixture = *state;
     const uint8_t byte = 1;
-    ssize_t sent = send(client_socket(fixture->client), &byte, 1, MSG_OOB | MSG_NOSIGNAL);
+    ssize_t sent = send(vfu_client_socket(fixture->client), &byte, 1, MSG_OOB | MSG_NOSIGNAL);
 
     /* Kernels without CONFIG_AF_UNIX_OOB have no such thing. */
     assert_true(sent == 1 || errno == EOPNOTSUPP);
@@ -422,8 +422,8 @@ static void test_out_of_band_data_inside_a_message(void **state)
     ssize_t sent;
 
     map_request(&wire, 1);
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, 8, NULL, 0), 0);
-    sent = send(client_socket(fixture->client), wire.bytes + 8, 8, MSG_OOB | MSG_NOSIGNAL);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, 8, NULL, 0), 0);
+    sent = send(vfu_client_socket(fixture->client), wire.bytes + 8, 8, MSG_OOB | MSG_NOSIGNAL);
     assert_true(sent == 8 || errno == EOPNOTSUPP);
     if (sent == 8 && harness_mode() == SERVER_BROKERED) {
         expect_closed(fixture->client);

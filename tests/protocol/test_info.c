@@ -11,15 +11,15 @@
 #define BAR4_INFO_SIZE (32u + 16u + 2u * 16u)
 
 /* Asks with a payload of @size bytes that begins with @head; @reply gets the answer. */
-static void ask(struct client *client, uint16_t command, const void *head, size_t head_size,
-                size_t size, struct client_message *reply)
+static void ask(struct vfu_client *client, uint16_t command, const void *head, size_t head_size,
+                size_t size, struct vfu_client_message *reply)
 {
     static const uint8_t zero[4096];
     struct wire wire;
 
     wire_command(&wire, 5, command, head, head_size);
     wire_add(&wire, zero, size - head_size);
-    assert_int_equal(client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(client, 5, command, 0, reply);
 }
 
@@ -30,7 +30,7 @@ static void test_device_info(void **state)
     struct fixture *fixture = *state;
     struct vfio_user_device_info info;
 
-    assert_int_equal(client_get_device_info(fixture->client, &info), 0);
+    assert_int_equal(vfu_client_get_device_info(fixture->client, &info), 0);
     assert_int_equal(info.argsz, 16);
     assert_int_equal(info.flags, VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI);
     assert_int_equal(info.num_regions, 9);
@@ -41,7 +41,7 @@ static void test_device_info_ignores_what_else_is_asked(void **state)
 {
     struct fixture *fixture = *state;
     const struct vfio_user_device_info odd = { 32, 0xffffffff, 1, 2 };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct vfio_user_device_info info;
 
     ask(fixture->client, VFIO_USER_DEVICE_GET_INFO, &odd, sizeof(odd), 32, &reply);
@@ -76,7 +76,7 @@ static void test_irq_info(void **state)
     for (uint32_t i = 0; i < 5; i++) {
         struct vfio_irq_info info;
 
-        assert_int_equal(client_get_irq_info(fixture->client, i, &info), 0);
+        assert_int_equal(vfu_client_get_irq_info(fixture->client, i, &info), 0);
         assert_int_equal(info.argsz, 16);
         assert_int_equal(info.flags, VFIO_IRQ_INFO_EVENTFD);
         assert_int_equal(info.index, i);
@@ -88,7 +88,7 @@ static void test_irq_info_ignores_what_else_is_asked(void **state)
 {
     struct fixture *fixture = *state;
     const struct vfio_irq_info odd = { .argsz = 4096, .flags = 7, .index = 2, .count = 99 };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct vfio_irq_info info;
 
     ask(fixture->client, VFIO_USER_DEVICE_GET_IRQ_INFO, &odd, sizeof(odd), 200, &reply);
@@ -136,7 +136,7 @@ static void test_region_info_of_plain_regions(void **state)
 
     for (size_t i = 0; i < sizeof(regions) / sizeof(regions[0]); i++) {
         const struct vfio_region_info question = { .argsz = 32, .index = regions[i].index };
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
         struct vfio_region_info info;
 
         ask(fixture->client, VFIO_USER_DEVICE_GET_REGION_INFO, &question, 32, 32, &reply);
@@ -156,7 +156,7 @@ static void test_region_info_of_plain_region_stays_small(void **state)
 {
     struct fixture *fixture = *state;
     const struct vfio_region_info question = { .argsz = 4064 };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     /* As SPDK's client asks. */
     ask(fixture->client, VFIO_USER_DEVICE_GET_REGION_INFO, &question, 32, 4064, &reply);
@@ -174,7 +174,7 @@ static void test_region_info_ignores_what_else_is_asked(void **state)
         .size = 1,
         .offset = 2,
     };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct vfio_region_info info;
 
     ask(fixture->client, VFIO_USER_DEVICE_GET_REGION_INFO, &odd, 32, 32, &reply);
@@ -213,7 +213,7 @@ static void test_region_info_truncated(void **state)
 
     for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
         const struct vfio_region_info question = { .argsz = rooms[i], .index = 4 };
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
         struct vfio_region_info info;
 
         ask(fixture->client, VFIO_USER_DEVICE_GET_REGION_INFO, &question, 32, 32, &reply);
@@ -233,7 +233,7 @@ static void test_region_info_truncated(void **state)
     }
 }
 
-static void check_whole_info(const struct client_message *reply)
+static void check_whole_info(const struct vfu_client_message *reply)
 {
     const struct vfio_region_sparse_mmap_area areas[] = {
         { TEST_DEVICE_AREA0_OFFSET, TEST_DEVICE_AREA0_SIZE },
@@ -261,7 +261,7 @@ static void test_region_info_with_exact_room(void **state)
 {
     struct fixture *fixture = *state;
     const struct vfio_region_info question = { .argsz = BAR4_INFO_SIZE, .index = 4 };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     ask(fixture->client, VFIO_USER_DEVICE_GET_REGION_INFO, &question, 32, 32, &reply);
     check_whole_info(&reply);
@@ -271,7 +271,7 @@ static void test_region_info_with_more_room(void **state)
 {
     struct fixture *fixture = *state;
     const struct vfio_region_info question = { .argsz = 4064, .index = 4 };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     ask(fixture->client, VFIO_USER_DEVICE_GET_REGION_INFO, &question, 32, 4064, &reply);
     check_whole_info(&reply);
@@ -279,24 +279,24 @@ static void test_region_info_with_more_room(void **state)
 
 /* --- the descriptor of a region --- */
 
-static void check_area(struct client *client, const struct client_region *region, size_t area,
-                       uint8_t seed)
+static void check_area(struct vfu_client *client, const struct vfu_client_region *region,
+                       size_t area, uint8_t seed)
 {
-    uint8_t *memory = client_region_map(region, area, PROT_READ | PROT_WRITE);
+    uint8_t *memory = vfu_client_region_map(region, area, PROT_READ | PROT_WRITE);
     uint64_t last = region->areas[area].size - 1;
     uint64_t base = region->areas[area].offset;
     uint8_t byte = seed;
 
     assert_ptr_not_equal(memory, MAP_FAILED);
     /* From the device to the mapping, */
-    assert_int_equal(client_region_write(client, 4, base, &byte, 1), 0);
+    assert_int_equal(vfu_client_region_write(client, 4, base, &byte, 1), 0);
     byte = (uint8_t)(seed + 1);
-    assert_int_equal(client_region_write(client, 4, base + last, &byte, 1), 0);
+    assert_int_equal(vfu_client_region_write(client, 4, base + last, &byte, 1), 0);
     assert_int_equal(memory[0], seed);
     assert_int_equal(memory[last], seed + 1);
     /* and back. */
     memory[1] = (uint8_t)(seed + 2);
-    assert_int_equal(client_region_read(client, 4, base + 1, &byte, 1), 0);
+    assert_int_equal(vfu_client_region_read(client, 4, base + 1, &byte, 1), 0);
     assert_int_equal(byte, seed + 2);
     assert_return_code(munmap(memory, region->areas[area].size), errno);
 }
@@ -304,9 +304,9 @@ static void check_area(struct client *client, const struct client_region *region
 static void test_areas_are_shared_with_the_device(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_REGION region;
+    AUTO_VFU_CLIENT_REGION region;
 
-    assert_int_equal(client_get_region_info(fixture->client, 4, &region), 0);
+    assert_int_equal(vfu_client_get_region_info(fixture->client, 4, &region), 0);
     assert_true(region.fd >= 0);
     assert_int_equal(region.area_count, 2);
     check_area(fixture->client, &region, 0, 10);
@@ -322,9 +322,9 @@ static void test_descriptor_is_sent_as_often_as_asked_for(void **state)
     expect_served(fixture->client);
     before = server_descriptors(&fixture->server);
     for (size_t i = 0; i < 100; i++) {
-        AUTO_CLIENT_REGION region;
+        AUTO_VFU_CLIENT_REGION region;
 
-        assert_int_equal(client_get_region_info(fixture->client, 4, &region), 0);
+        assert_int_equal(vfu_client_get_region_info(fixture->client, 4, &region), 0);
         assert_true(region.fd >= 0);
     }
     assert_int_equal(own_descriptors(), own);
@@ -335,24 +335,24 @@ static void test_descriptor_is_sent_as_often_as_asked_for(void **state)
 static void test_shared_memory_cannot_be_truncated(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_REGION region;
+    AUTO_VFU_CLIENT_REGION region;
 
-    assert_int_equal(client_get_region_info(fixture->client, 4, &region), 0);
+    assert_int_equal(vfu_client_get_region_info(fixture->client, 4, &region), 0);
     assert_true(fcntl(region.fd, F_GET_SEALS) & F_SEAL_SHRINK);
     assert_int_equal(ftruncate(region.fd, 0), -1);
     assert_int_equal(errno, EPERM);
-    assert_int_equal(client_region_read(fixture->client, 4, 0, &(uint32_t){ 0 }, 4), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, 4, 0, &(uint32_t){ 0 }, 4), 0);
 }
 
 static void test_plain_region_has_no_descriptor(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_REGION region;
+    AUTO_VFU_CLIENT_REGION region;
 
-    assert_int_equal(client_get_region_info(fixture->client, 0, &region), 0);
+    assert_int_equal(vfu_client_get_region_info(fixture->client, 0, &region), 0);
     assert_int_equal(region.fd, -1);
     assert_int_equal(region.area_count, 0);
-    assert_ptr_equal(client_region_map(&region, 0, PROT_READ), MAP_FAILED);
+    assert_ptr_equal(vfu_client_region_map(&region, 0, PROT_READ), MAP_FAILED);
 }
 
 int main(int argc, char **argv)

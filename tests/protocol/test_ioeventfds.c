@@ -15,18 +15,18 @@
 
 typedef vfio_user_sub_region_ioeventfd_t entry_t;
 
-static void ask(struct client *client, uint32_t argsz, uint32_t index, int error,
-                struct client_message *reply)
+static void ask(struct vfu_client *client, uint32_t argsz, uint32_t index, int error,
+                struct vfu_client_message *reply)
 {
     const vfio_user_region_io_fds_request_t request = { .argsz = argsz, .index = index };
     struct wire wire;
 
     wire_command(&wire, 5, VFIO_USER_DEVICE_GET_REGION_IO_FDS, &request, sizeof(request));
-    assert_int_equal(client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(client, 5, VFIO_USER_DEVICE_GET_REGION_IO_FDS, error, reply);
 }
 
-static void expect_head(const struct client_message *reply, uint32_t argsz, uint32_t index,
+static void expect_head(const struct vfu_client_message *reply, uint32_t argsz, uint32_t index,
                         uint32_t count)
 {
     vfio_user_region_io_fds_reply_t head;
@@ -40,7 +40,7 @@ static void expect_head(const struct client_message *reply, uint32_t argsz, uint
 }
 
 /* What the device finds signalled since its last look. */
-static uint64_t signalled(struct client *client, enum test_io which)
+static uint64_t signalled(struct vfu_client *client, enum test_io which)
 {
     device_set(client, TEST_REG_IO_READ, which);
     return device_get(client, TEST_REG_IO_VALUE);
@@ -48,7 +48,7 @@ static uint64_t signalled(struct client *client, enum test_io which)
 
 /* --- bad requests: api.md 4.12 --- */
 
-static void expect_einval(struct client *client, uint32_t argsz, uint32_t flags, uint32_t index,
+static void expect_einval(struct vfu_client *client, uint32_t argsz, uint32_t flags, uint32_t index,
                           uint32_t count)
 {
     const vfio_user_region_io_fds_request_t request = { argsz, flags, index, count };
@@ -83,7 +83,7 @@ static void test_region_without_any_has_none(void **state)
     const uint32_t indexes[] = { 1, 2, 3, 4, 7, 8 };
 
     for (size_t i = 0; i < sizeof(indexes) / sizeof(indexes[0]); i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
         ask(fixture->client, 4096, indexes[i], 0, &reply);
         assert_int_equal(reply.size, 16);
@@ -99,7 +99,7 @@ static void test_too_little_room_gives_the_size_alone(void **state)
     const uint32_t rooms[] = { 16, 17, 64, FULL - 48, FULL - 1 };
 
     for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
         ask(fixture->client, rooms[i], 0, 0, &reply);
         assert_int_equal(reply.size, 16);
@@ -108,13 +108,14 @@ static void test_too_little_room_gives_the_size_alone(void **state)
     }
 }
 
-static void expect_entry(const struct client_message *reply, size_t index, const entry_t *expected)
+static void expect_entry(const struct vfu_client_message *reply, size_t index,
+                         const entry_t *expected)
 {
     assert_memory_equal(reply->payload + 16 + 48 * index, expected, sizeof(*expected));
 }
 
 /* The newest first, each descriptor once and in the order of its first use. */
-static void check_entries(const struct client_message *reply)
+static void check_entries(const struct vfu_client_message *reply)
 {
     const entry_t shadow = { 0x28, 4, 0, 2, 0, 1, TEST_DEVICE_SHADOW_OFFSET, 0 };
     const entry_t none = { 0x20, 1, NONE, 0, 0, 0, 0, 0 };
@@ -138,7 +139,7 @@ static void test_entries_are_complete(void **state)
     const uint32_t rooms[] = { FULL, FULL + 1, 4096, 1048576 };
 
     for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
         ask(fixture->client, rooms[i], 0, 0, &reply);
         check_entries(&reply);
@@ -148,7 +149,7 @@ static void test_entries_are_complete(void **state)
 static void test_eventfds_reach_the_device(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     ask(fixture->client, FULL, 0, 0, &reply);
     assert_int_equal(reply.fds.count, TEST_DEVICE_IO_FDS);
@@ -165,7 +166,7 @@ static void test_eventfds_reach_the_device(void **state)
 static void test_shadow_memory_is_shared_with_the_device(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct stat status;
     uint8_t *memory;
     const uint32_t value = 0x0badcafe;
@@ -186,7 +187,7 @@ static void test_shadow_memory_is_shared_with_the_device(void **state)
 static void test_shadow_memory_cannot_shrink(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     int seals;
 
     ask(fixture->client, FULL, 0, 0, &reply);
@@ -199,16 +200,16 @@ static void test_shadow_memory_cannot_shrink(void **state)
 static void test_client_library_asks_for_all(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_IO_FDS io_fds = { .count = 0 };
+    AUTO_VFU_CLIENT_IO_FDS io_fds = { .count = 0 };
 
-    assert_int_equal(client_get_io_fds(fixture->client, 0, &io_fds), 0);
+    assert_int_equal(vfu_client_get_io_fds(fixture->client, 0, &io_fds), 0);
     assert_int_equal(io_fds.count, TEST_DEVICE_IO_COUNT);
     assert_int_equal(io_fds.fds.count, TEST_DEVICE_IO_FDS);
     assert_int_equal(io_fds.entries[3].datamatch, TEST_DEVICE_IO_MATCH);
-    client_io_fds_release(&io_fds);
-    assert_int_equal(client_get_io_fds(fixture->client, 1, &io_fds), 0);
+    vfu_client_io_fds_release(&io_fds);
+    assert_int_equal(vfu_client_get_io_fds(fixture->client, 1, &io_fds), 0);
     assert_int_equal(io_fds.count, 0);
-    assert_int_equal(client_get_io_fds(fixture->client, 6, &io_fds), EINVAL);
+    assert_int_equal(vfu_client_get_io_fds(fixture->client, 6, &io_fds), EINVAL);
 }
 
 static void test_asked_again_and_again_nothing_leaks(void **state)
@@ -217,7 +218,7 @@ static void test_asked_again_and_again_nothing_leaks(void **state)
     size_t before = server_descriptors(&fixture->server);
 
     for (int i = 0; i < 300; i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
         ask(fixture->client, FULL, 0, 0, &reply);
         assert_int_equal(reply.fds.count, TEST_DEVICE_IO_FDS);
@@ -244,14 +245,14 @@ static void test_surplus_descriptors_are_closed(void **state)
 /* W17: a client that takes fewer descriptors than there are. */
 static void expect_limited(struct fixture *fixture, uint32_t max_msg_fds, int error)
 {
-    const struct client_offer offer = {
+    const struct vfu_client_offer offer = {
         .max_msg_fds = max_msg_fds,
         .max_data_xfer_size = 1048576,
     };
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
-    AUTO_CLIENT_MESSAGE size = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE size = { .size = 0 };
 
-    assert_int_equal(client_negotiate_as(fixture->client, &offer), 0);
+    assert_int_equal(vfu_client_negotiate_as(fixture->client, &offer), 0);
     ask(fixture->client, FULL, 0, error, &reply);
     assert_int_equal(reply.fds.count, error == 0 ? TEST_DEVICE_IO_FDS : 0);
     /* How much it would be can still be asked. */
@@ -279,20 +280,20 @@ static void test_creation_while_a_client_is_there(void **state)
 {
     struct fixture *fixture = *state;
     bool jailed = harness_mode() == SERVER_BROKERED;
-    AUTO_CLIENT_IO_FDS io_fds = { .count = 0 };
+    AUTO_VFU_CLIENT_IO_FDS io_fds = { .count = 0 };
 
     device_set(fixture->client, TEST_REG_IO_CREATE, TEST_IO_CREATE_KNOWN);
     assert_int_equal(device_get(fixture->client, TEST_REG_RESULT), 0);
-    assert_int_equal(client_get_io_fds(fixture->client, 3, &io_fds), 0);
+    assert_int_equal(vfu_client_get_io_fds(fixture->client, 3, &io_fds), 0);
     assert_int_equal(io_fds.count, 1);
     assert_int_equal(io_fds.fds.count, 1);
     assert_return_code(eventfd_write(io_fds.fds.fds[0], 9), errno);
     assert_int_equal(signalled(fixture->client, TEST_IO_FIRST), 9);
-    client_io_fds_release(&io_fds);
+    vfu_client_io_fds_release(&io_fds);
     fixture_stop_recording(fixture); /* the modes differ here, as the header says */
     device_set(fixture->client, TEST_REG_IO_CREATE, TEST_IO_CREATE_UNKNOWN);
     assert_int_equal(device_get(fixture->client, TEST_REG_RESULT), jailed ? EPERM : 0);
-    assert_int_equal(client_get_io_fds(fixture->client, 3, &io_fds), 0);
+    assert_int_equal(vfu_client_get_io_fds(fixture->client, 3, &io_fds), 0);
     assert_int_equal(io_fds.count, jailed ? 1 : 2);
 }
 
@@ -300,9 +301,9 @@ static void test_creation_while_a_client_is_there(void **state)
 static void test_next_client_gets_them_too(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
-    fixture->client = client_free(fixture->client);
+    fixture->client = vfu_client_free(fixture->client);
     fixture->client = server_negotiate(&fixture->server);
     ask(fixture->client, FULL, 0, 0, &reply);
     check_entries(&reply);

@@ -54,21 +54,21 @@ static void expect_signals(const int *events, const uint64_t *expected, size_t c
 }
 
 /* Makes the device raise a vector; returns what vfu_irq_trigger() said. */
-static int trigger(struct client *client, uint32_t vector)
+static int trigger(struct vfu_client *client, uint32_t vector)
 {
     device_set(client, TEST_REG_TRIGGER, vector);
     return (int)device_get(client, TEST_REG_RESULT);
 }
 
-static int set_irqs(struct client *client, uint32_t flags, uint32_t index, uint32_t start,
+static int set_irqs(struct vfu_client *client, uint32_t flags, uint32_t index, uint32_t start,
                     uint32_t count)
 {
-    return client_set_irqs(client, flags, index, start, count, NULL, NULL, 0);
+    return vfu_client_set_irqs(client, flags, index, start, count, NULL, NULL, 0);
 }
 
 /* --- bad requests, in the order of the table --- */
 
-static void raw_request(struct client *client, uint32_t argsz, uint32_t flags, size_t size,
+static void raw_request(struct vfu_client *client, uint32_t argsz, uint32_t flags, size_t size,
                         uint32_t count)
 {
     uint8_t payload[64] = { 0 };
@@ -192,14 +192,14 @@ static void test_descriptors_without_eventfd_data_are_einval(void **state)
     int event;
 
     create_events(&event, 1);
-    assert_int_equal(client_set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 1, NULL, &event, 1),
+    assert_int_equal(
+        vfu_client_set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 1, NULL, &event, 1), EINVAL);
+    assert_int_equal(
+        vfu_client_set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 0, NULL, &event, 1), EINVAL);
+    assert_int_equal(vfu_client_set_irqs(fixture->client, NONE | MASK, MSIX, 0, 1, NULL, &event, 1),
                      EINVAL);
-    assert_int_equal(client_set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 0, NULL, &event, 1),
-                     EINVAL);
-    assert_int_equal(client_set_irqs(fixture->client, NONE | MASK, MSIX, 0, 1, NULL, &event, 1),
-                     EINVAL);
-    assert_int_equal(client_set_irqs(fixture->client, BOOL | TRIGGER, MSIX, 0, 1, bools, &event, 1),
-                     EINVAL);
+    assert_int_equal(
+        vfu_client_set_irqs(fixture->client, BOOL | TRIGGER, MSIX, 0, 1, bools, &event, 1), EINVAL);
     assert_int_equal(signalled(event), 0);
     close(event);
 }
@@ -211,11 +211,14 @@ static void test_another_number_of_descriptors_is_einval(void **state)
 
     create_events(events, 4);
     assert_int_equal(
-        client_set_irqs(fixture->client, EVENTFD | TRIGGER, MSIX, 0, 4, NULL, events, 3), EINVAL);
+        vfu_client_set_irqs(fixture->client, EVENTFD | TRIGGER, MSIX, 0, 4, NULL, events, 3),
+        EINVAL);
     assert_int_equal(
-        client_set_irqs(fixture->client, EVENTFD | TRIGGER, MSIX, 0, 3, NULL, events, 4), EINVAL);
+        vfu_client_set_irqs(fixture->client, EVENTFD | TRIGGER, MSIX, 0, 3, NULL, events, 4),
+        EINVAL);
     assert_int_equal(
-        client_set_irqs(fixture->client, EVENTFD | UNMASK, MSIX, 0, 1, NULL, events, 2), EINVAL);
+        vfu_client_set_irqs(fixture->client, EVENTFD | UNMASK, MSIX, 0, 1, NULL, events, 2),
+        EINVAL);
     /* None of them was taken. */
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 8), 0);
     expect_signals(events, (uint64_t[4]){ 0 }, 4);
@@ -243,8 +246,8 @@ static void test_other_descriptors_are_einval(void **state)
         const int mixed[2] = { event, others[i] };
 
         assert_true(others[i] >= 0);
-        assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, &others[i], 1), EINVAL);
-        assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, mixed, 2), EINVAL);
+        assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, &others[i], 1), EINVAL);
+        assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, mixed, 2), EINVAL);
     }
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 8), 0);
     assert_int_equal(signalled(event), 0);
@@ -261,7 +264,7 @@ static void test_device_signals_the_assigned_vector(void **state)
     int events[8];
 
     create_events(events, 8);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, events, 8), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, events, 8), 0);
     assert_int_equal(trigger(fixture->client, 3), 0);
     expect_signals(events, (uint64_t[8]){ [3] = 1 }, 8);
     assert_int_equal(trigger(fixture->client, 0), 0);
@@ -277,11 +280,11 @@ static void test_device_signals_intx_and_msi(void **state)
     int events[4];
 
     create_events(events, 4);
-    assert_int_equal(client_irq_assign(fixture->client, INTX, 0, events, 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, INTX, 0, events, 1), 0);
     assert_int_equal(trigger(fixture->client, 0), 0);
     expect_signals(events, (uint64_t[4]){ 1 }, 4);
-    assert_int_equal(client_irq_disable(fixture->client, INTX), 0);
-    assert_int_equal(client_irq_assign(fixture->client, MSI, 0, events, 4), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, INTX), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSI, 0, events, 4), 0);
     assert_int_equal(trigger(fixture->client, 2), 0);
     expect_signals(events, (uint64_t[4]){ [2] = 1 }, 4);
     close_all(events, 4);
@@ -294,9 +297,9 @@ static void test_a_waiting_client_is_woken(void **state)
     struct pollfd poll_fd = { .events = POLLIN };
 
     create_events(&poll_fd.fd, 1);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 5, &poll_fd.fd, 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 5, &poll_fd.fd, 1), 0);
     assert_int_equal(
-        client_region_post(fixture->client, 0, TEST_REG_TRIGGER, &vector, sizeof(vector)), 0);
+        vfu_client_region_post(fixture->client, 0, TEST_REG_TRIGGER, &vector, sizeof(vector)), 0);
     assert_int_equal(poll(&poll_fd, 1, HARNESS_DEADLINE_MS), 1);
     assert_int_equal(signalled(poll_fd.fd), 1);
     close(poll_fd.fd);
@@ -309,7 +312,7 @@ static void test_unassigned_vector_is_enoent_for_the_device(void **state)
 
     create_events(&event, 1);
     assert_int_equal(trigger(fixture->client, 0), ENOENT);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 2, &event, 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 2, &event, 1), 0);
     assert_int_equal(trigger(fixture->client, 1), ENOENT);
     assert_int_equal(trigger(fixture->client, 3), ENOENT);
     assert_int_equal(trigger(fixture->client, TEST_DEVICE_MSIX_COUNT), EINVAL);
@@ -325,10 +328,10 @@ static void test_assigning_again_replaces(void **state)
     size_t before;
 
     create_events(events, 2);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 1, &events[0], 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 1, &events[0], 1), 0);
     before = server_descriptors(&fixture->server);
     for (size_t i = 0; i < 100; i++) {
-        assert_int_equal(client_irq_assign(fixture->client, MSIX, 1, &events[1], 1), 0);
+        assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 1, &events[1], 1), 0);
     }
     assert_int_equal(trigger(fixture->client, 1), 0);
     expect_signals(events, (uint64_t[2]){ 0, 1 }, 2);
@@ -345,7 +348,7 @@ static void test_one_eventfd_for_all_vectors(void **state)
     for (size_t i = 0; i < 8; i++) {
         same[i] = event;
     }
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, same, 8), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, same, 8), 0);
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 8), 0);
     assert_int_equal(signalled(event), 8);
     close(event);
@@ -358,11 +361,11 @@ static void test_deassigning_takes_the_range(void **state)
     int events[8];
 
     create_events(events, 8);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, events, 8), 0);
-    assert_int_equal(client_irq_deassign(fixture->client, MSIX, 4, 2), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, events, 8), 0);
+    assert_int_equal(vfu_client_irq_deassign(fixture->client, MSIX, 4, 2), 0);
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 8), 0);
     expect_signals(events, (uint64_t[8]){ 1, 1, 1, 1, 0, 0, 1, 1 }, 8);
-    assert_int_equal(client_irq_deassign(fixture->client, MSIX, 1, 3), 0);
+    assert_int_equal(vfu_client_irq_deassign(fixture->client, MSIX, 1, 3), 0);
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 8), 0);
     expect_signals(events, (uint64_t[8]){ 1, 0, 0, 0, 0, 0, 1, 1 }, 8);
     assert_int_equal(trigger(fixture->client, 4), ENOENT);
@@ -375,8 +378,8 @@ static void test_deassigning_what_is_not_assigned_succeeds(void **state)
 {
     struct fixture *fixture = *state;
 
-    assert_int_equal(client_irq_deassign(fixture->client, MSIX, 0, 1), 0);
-    assert_int_equal(client_irq_deassign(fixture->client, ERR, 0, 1), 0);
+    assert_int_equal(vfu_client_irq_deassign(fixture->client, MSIX, 0, 1), 0);
+    assert_int_equal(vfu_client_irq_deassign(fixture->client, ERR, 0, 1), 0);
 }
 
 static void test_disabling_closes_all(void **state)
@@ -386,14 +389,14 @@ static void test_disabling_closes_all(void **state)
     int events[8];
 
     create_events(events, 8);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, events, 8), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, events, 8), 0);
     server_expect_descriptors(&fixture->server, before + 8);
-    assert_int_equal(client_irq_disable(fixture->client, MSIX), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, MSIX), 0);
     server_expect_descriptors(&fixture->server, before);
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 8), 0);
     expect_signals(events, (uint64_t[8]){ 0 }, 8);
     assert_int_equal(trigger(fixture->client, 0), ENOENT);
-    assert_int_equal(client_irq_disable(fixture->client, MSIX), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, MSIX), 0);
     close_all(events, 8);
 }
 
@@ -403,8 +406,8 @@ static void test_loop_back_of_none_signals_the_range(void **state)
     int events[8];
 
     create_events(events, 8);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, events, 4), 0);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 6, events + 6, 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, events, 4), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 6, events + 6, 1), 0);
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, MSIX, 2, 6), 0);
     expect_signals(events, (uint64_t[8]){ 0, 0, 1, 1, 0, 0, 1, 0 }, 8);
     close_all(events, 8);
@@ -417,9 +420,9 @@ static void test_loop_back_of_bools_signals_the_set_ones(void **state)
     int events[8];
 
     create_events(events, 8);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, events, 8), 0);
-    assert_int_equal(client_set_irqs(fixture->client, BOOL | TRIGGER, MSIX, 2, 4, bools, NULL, 0),
-                     0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, events, 8), 0);
+    assert_int_equal(
+        vfu_client_set_irqs(fixture->client, BOOL | TRIGGER, MSIX, 2, 4, bools, NULL, 0), 0);
     expect_signals(events, (uint64_t[8]){ 0, 0, 1, 0, 0, 1, 0, 0 }, 8);
     close_all(events, 8);
 }
@@ -430,13 +433,13 @@ static void test_err_and_req_have_an_eventfd_each(void **state)
     int events[2];
 
     create_events(events, 2);
-    assert_int_equal(client_irq_assign(fixture->client, ERR, 0, &events[0], 1), 0);
-    assert_int_equal(client_irq_assign(fixture->client, REQ, 0, &events[1], 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, ERR, 0, &events[0], 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, REQ, 0, &events[1], 1), 0);
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, ERR, 0, 1), 0);
     expect_signals(events, (uint64_t[2]){ 1, 0 }, 2);
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, REQ, 0, 1), 0);
     expect_signals(events, (uint64_t[2]){ 0, 1 }, 2);
-    assert_int_equal(client_irq_disable(fixture->client, ERR), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, ERR), 0);
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, ERR, 0, 1), 0);
     expect_signals(events, (uint64_t[2]){ 0, 0 }, 2);
     close_all(events, 2);
@@ -451,7 +454,7 @@ static void test_types_have_tables_of_their_own(void **state)
 
     create_events(events, 5);
     for (uint32_t index = INTX; index <= REQ; index++) {
-        assert_int_equal(client_irq_assign(fixture->client, index, 0, &events[index], 1), 0);
+        assert_int_equal(vfu_client_irq_assign(fixture->client, index, 0, &events[index], 1), 0);
     }
     for (uint32_t index = INTX; index <= REQ; index++) {
         uint64_t expected[5] = { 0 };
@@ -471,9 +474,9 @@ static void test_disabling_intx_keeps_msix(void **state)
 
     create_events(&intx, 1);
     create_events(&msix, 1);
-    assert_int_equal(client_irq_assign(fixture->client, INTX, 0, &intx, 1), 0);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, &msix, 1), 0);
-    assert_int_equal(client_irq_disable(fixture->client, INTX), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, INTX, 0, &intx, 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, &msix, 1), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, INTX), 0);
     assert_int_equal(trigger(fixture->client, 0), 0);
     assert_int_equal(signalled(msix), 1);
     assert_int_equal(signalled(intx), 0);
@@ -491,16 +494,16 @@ static void test_trigger_follows_the_type_that_the_client_chose(void **state)
     create_events(&intx, 1);
     create_events(&msix, 1);
     /* 5.4 of protocol.md: INTx, then MSI-X, then INTx again. */
-    assert_int_equal(client_irq_assign(fixture->client, INTX, 0, &intx, 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, INTX, 0, &intx, 1), 0);
     assert_int_equal(trigger(fixture->client, 0), 0);
     assert_int_equal(signalled(intx), 1);
-    assert_int_equal(client_irq_disable(fixture->client, INTX), 0);
-    assert_int_equal(client_irq_deassign(fixture->client, MSIX, 0, 1), 0);
-    assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, &msix, 1), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, INTX), 0);
+    assert_int_equal(vfu_client_irq_deassign(fixture->client, MSIX, 0, 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, &msix, 1), 0);
     assert_int_equal(trigger(fixture->client, 0), 0);
     assert_int_equal(signalled(msix), 1);
-    assert_int_equal(client_irq_disable(fixture->client, MSIX), 0);
-    assert_int_equal(client_irq_assign(fixture->client, INTX, 0, &intx, 1), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, MSIX), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, INTX, 0, &intx, 1), 0);
     assert_int_equal(trigger(fixture->client, 0), 0);
     assert_int_equal(signalled(intx), 1);
     assert_int_equal(signalled(msix), 0);
@@ -510,8 +513,8 @@ static void test_trigger_follows_the_type_that_the_client_chose(void **state)
 
 /* --- masking --- */
 
-static void expect_irq_state(struct client *client, uint64_t calls, uint64_t type, uint64_t start,
-                             uint64_t count, uint64_t mask)
+static void expect_irq_state(struct vfu_client *client, uint64_t calls, uint64_t type,
+                             uint64_t start, uint64_t count, uint64_t mask)
 {
     assert_int_equal(device_get(client, TEST_REG_IRQ_CALLS), calls);
     assert_int_equal(device_get(client, TEST_REG_IRQ_TYPE), type);
@@ -531,7 +534,8 @@ static void test_device_is_told_of_masking(void **state)
     expect_irq_state(fixture->client, 2, INTX, 0, 1, 0);
     assert_int_equal(set_irqs(fixture->client, NONE | MASK, MSIX, 2, 5), 0);
     expect_irq_state(fixture->client, 3, MSIX, 2, 5, 1);
-    assert_int_equal(client_set_irqs(fixture->client, BOOL | UNMASK, MSI, 1, 3, all, NULL, 0), 0);
+    assert_int_equal(vfu_client_set_irqs(fixture->client, BOOL | UNMASK, MSI, 1, 3, all, NULL, 0),
+                     0);
     expect_irq_state(fixture->client, 4, MSI, 1, 3, 0);
 }
 
@@ -540,7 +544,7 @@ static void test_triggering_is_not_masking(void **state)
     struct fixture *fixture = *state;
 
     assert_int_equal(set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 1), 0);
-    assert_int_equal(client_irq_disable(fixture->client, INTX), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, INTX), 0);
     assert_int_equal(device_get(fixture->client, TEST_REG_IRQ_CALLS), 0);
 }
 
@@ -553,11 +557,11 @@ static void test_eventfds_for_masking_are_accepted(void **state)
 
     create_events(&event, 1);
     assert_int_equal(
-        client_set_irqs(fixture->client, EVENTFD | UNMASK, INTX, 0, 1, NULL, &event, 1), 0);
-    assert_int_equal(client_irq_disable(fixture->client, INTX), 0);
+        vfu_client_set_irqs(fixture->client, EVENTFD | UNMASK, INTX, 0, 1, NULL, &event, 1), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, INTX), 0);
     for (size_t i = 0; i < 50; i++) {
         assert_int_equal(
-            client_set_irqs(fixture->client, EVENTFD | MASK, MSIX, 1, 1, NULL, &event, 1), 0);
+            vfu_client_set_irqs(fixture->client, EVENTFD | MASK, MSIX, 1, 1, NULL, &event, 1), 0);
     }
     server_expect_descriptors(&fixture->server, before);
     assert_int_equal(signalled(event), 0);
@@ -571,11 +575,11 @@ static void expect_readable(int event)
     assert_int_equal(poll(&fd, 1, HARNESS_DEADLINE_MS), 1);
 }
 
-static void resample_with(struct client *client, const int *event)
+static void resample_with(struct vfu_client *client, const int *event)
 {
-    assert_int_equal(
-        client_set_irqs(client, EVENTFD | UNMASK, INTX, 0, 1, NULL, event, event != NULL ? 1 : 0),
-        0);
+    assert_int_equal(vfu_client_set_irqs(client, EVENTFD | UNMASK, INTX, 0, 1, NULL, event,
+                                         event != NULL ? 1 : 0),
+                     0);
 }
 
 /* The guest has dealt with a level interrupt whose cause persists: protocol.md 6.5 I3. */
@@ -585,7 +589,7 @@ static void test_resample_eventfd_is_an_unmask(void **state)
     int events[2];
 
     create_events(events, 2);
-    assert_int_equal(client_irq_assign(fixture->client, INTX, 0, &events[0], 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, INTX, 0, &events[0], 1), 0);
     assert_int_equal(set_irqs(fixture->client, NONE | MASK, INTX, 0, 1), 0);
     resample_with(fixture->client, &events[1]);
     assert_int_equal(set_irqs(fixture->client, NONE | UNMASK, INTX, 0, 1), 0);
@@ -609,7 +613,7 @@ static void test_resample_eventfd_may_block(void **state)
     struct fixture *fixture = *state;
     int events[2] = { eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), eventfd(0, EFD_CLOEXEC) };
 
-    assert_int_equal(client_irq_assign(fixture->client, INTX, 0, &events[0], 1), 0);
+    assert_int_equal(vfu_client_irq_assign(fixture->client, INTX, 0, &events[0], 1), 0);
     resample_with(fixture->client, &events[1]);
     device_set(fixture->client, TEST_REG_INTX_LEVEL, 1);
     for (int i = 0; i < 10; i++) {
@@ -644,7 +648,7 @@ static void test_resample_eventfd_is_replaced_and_taken_away(void **state)
     resample_with(fixture->client, NULL);
     server_expect_descriptors(&fixture->server, before);
     resample_with(fixture->client, &events[2]);
-    assert_int_equal(client_irq_disable(fixture->client, INTX), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, INTX), 0);
     server_expect_descriptors(&fixture->server, before);
     assert_return_code(eventfd_write(events[2], 1), errno);
     expect_served(fixture->client);
@@ -661,9 +665,9 @@ static void test_resample_eventfd_of_other_types_is_closed(void **state)
 
     create_events(&event, 1);
     assert_int_equal(
-        client_set_irqs(fixture->client, EVENTFD | UNMASK, MSIX, 2, 1, NULL, &event, 1), 0);
-    assert_int_equal(client_set_irqs(fixture->client, EVENTFD | MASK, INTX, 0, 1, NULL, &event, 1),
-                     0);
+        vfu_client_set_irqs(fixture->client, EVENTFD | UNMASK, MSIX, 2, 1, NULL, &event, 1), 0);
+    assert_int_equal(
+        vfu_client_set_irqs(fixture->client, EVENTFD | MASK, INTX, 0, 1, NULL, &event, 1), 0);
     server_expect_descriptors(&fixture->server, before);
     assert_return_code(eventfd_write(event, 1), errno);
     expect_served(fixture->client);
@@ -682,7 +686,7 @@ static void test_resample_eventfd_goes_with_the_client(void **state)
     before = server_descriptors(&fixture->server);
     for (int i = 0; i < 3; i++) {
         resample_with(fixture->client, &event);
-        client_free(fixture->client);
+        vfu_client_free(fixture->client);
         fixture->client = server_negotiate(&fixture->server);
         expect_served(fixture->client);
     }
@@ -702,11 +706,12 @@ static void test_bad_requests_keep_no_descriptor(void **state)
     assert_return_code(pipe2(pipe_fds, O_CLOEXEC), errno);
     for (size_t i = 0; i < 100; i++) {
         assert_int_equal(
-            client_set_irqs(fixture->client, EVENTFD | TRIGGER, MSIX, 1, 8, NULL, events, 8),
+            vfu_client_set_irqs(fixture->client, EVENTFD | TRIGGER, MSIX, 1, 8, NULL, events, 8),
             EINVAL);
         assert_int_equal(
-            client_set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 8, NULL, events, 8), EINVAL);
-        assert_int_equal(client_irq_assign(fixture->client, MSIX, 0, pipe_fds, 2), EINVAL);
+            vfu_client_set_irqs(fixture->client, NONE | TRIGGER, MSIX, 0, 8, NULL, events, 8),
+            EINVAL);
+        assert_int_equal(vfu_client_irq_assign(fixture->client, MSIX, 0, pipe_fds, 2), EINVAL);
     }
     server_expect_descriptors(&fixture->server, before);
     close_all(events, 8);

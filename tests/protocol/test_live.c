@@ -44,7 +44,7 @@ static uint64_t choose(uint64_t count)
 /* --- one side: a client, its eventfds, its guest memory --- */
 
 struct side {
-    struct client *client;
+    struct vfu_client *client;
     size_t server;
     int eventfds[VECTORS];
     uint8_t *memory;
@@ -54,13 +54,15 @@ static uint64_t get(const struct side *side, enum server_register which)
 {
     uint64_t value = 0;
 
-    assert_int_equal(client_region_read(side->client, SERVER_REGISTERS_BAR, which, &value, 8), 0);
+    assert_int_equal(vfu_client_region_read(side->client, SERVER_REGISTERS_BAR, which, &value, 8),
+                     0);
     return value;
 }
 
 static void set(const struct side *side, enum server_register which, uint64_t value)
 {
-    assert_int_equal(client_region_write(side->client, SERVER_REGISTERS_BAR, which, &value, 8), 0);
+    assert_int_equal(vfu_client_region_write(side->client, SERVER_REGISTERS_BAR, which, &value, 8),
+                     0);
 }
 
 static void side_open(struct side *side, size_t server)
@@ -71,21 +73,22 @@ static void side_open(struct side *side, size_t server)
     side->client = server_negotiate(&servers[server]);
     side->memory = mmap(NULL, GUEST_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
     assert_true(side->memory != MAP_FAILED);
-    assert_int_equal(client_dma_map(side->client, GUEST, GUEST_SIZE,
-                                    VFIO_USER_F_DMA_REGION_READ | VFIO_USER_F_DMA_REGION_WRITE,
-                                    memory, 0),
+    assert_int_equal(vfu_client_dma_map(side->client, GUEST, GUEST_SIZE,
+                                        VFIO_USER_F_DMA_REGION_READ | VFIO_USER_F_DMA_REGION_WRITE,
+                                        memory, 0),
                      0);
     for (int i = 0; i < VECTORS; i++) {
         side->eventfds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         assert_true(side->eventfds[i] >= 0);
     }
     assert_int_equal(
-        client_irq_assign(side->client, VFIO_PCI_MSIX_IRQ_INDEX, 0, side->eventfds, VECTORS), 0);
+        vfu_client_irq_assign(side->client, VFIO_PCI_MSIX_IRQ_INDEX, 0, side->eventfds, VECTORS),
+        0);
 }
 
 static void side_close(struct side *side)
 {
-    side->client = client_free(side->client);
+    side->client = vfu_client_free(side->client);
     munmap(side->memory, GUEST_SIZE);
     for (int i = 0; i < VECTORS; i++) {
         close(side->eventfds[i]);
@@ -94,14 +97,14 @@ static void side_close(struct side *side)
 
 static void write_config(const struct side *side, uint64_t offset, uint16_t value)
 {
-    assert_int_equal(client_region_write(side->client, 7, offset, &value, 2), 0);
+    assert_int_equal(vfu_client_region_write(side->client, 7, offset, &value, 2), 0);
 }
 
 static void set_vector_mask(const struct side *side, uint64_t vector, uint32_t mask)
 {
-    assert_int_equal(client_region_write(side->client, SERVER_MSIX_BAR,
-                                         vector * PCI_MSIX_ENTRY_SIZE + PCI_MSIX_ENTRY_VECTOR_CTRL,
-                                         &mask, 4),
+    assert_int_equal(vfu_client_region_write(
+                         side->client, SERVER_MSIX_BAR,
+                         vector * PCI_MSIX_ENTRY_SIZE + PCI_MSIX_ENTRY_VECTOR_CTRL, &mask, 4),
                      0);
 }
 
@@ -117,7 +120,7 @@ static void enable(const struct side *side)
 
 static void read_region(const struct side *side, uint32_t region, void *data, size_t size)
 {
-    assert_int_equal(client_region_read(side->client, region, 0, data, size), 0);
+    assert_int_equal(vfu_client_region_read(side->client, region, 0, data, size), 0);
 }
 
 static void expect_same_region(const struct side *a, const struct side *b, uint32_t region,
@@ -202,8 +205,9 @@ static void write_data(struct guest *guest)
     uint8_t bytes[5000];
 
     memset(bytes, (int)choose(256), sizeof(bytes));
-    assert_int_equal(client_region_write(guest->here.client, SERVER_DATA_BAR,
-                                         choose(DATA_SIZE - sizeof(bytes)), bytes, sizeof(bytes)),
+    assert_int_equal(vfu_client_region_write(guest->here.client, SERVER_DATA_BAR,
+                                             choose(DATA_SIZE - sizeof(bytes)), bytes,
+                                             sizeof(bytes)),
                      0);
 }
 
@@ -241,13 +245,13 @@ static void do_something(struct guest *guest)
         set(&guest->here, SERVER_REG_WINDOW, choose(16) * 65536);
         break;
     default:
-        client_region_write(guest->here.client, SERVER_SHARED_BAR, choose(SERVER_SHARED_SIZE), "x",
-                            1);
+        vfu_client_region_write(guest->here.client, SERVER_SHARED_BAR, choose(SERVER_SHARED_SIZE),
+                                "x", 1);
         break;
     }
 }
 
-static int on_round(void *opaque, const struct client_live_round *round)
+static int on_round(void *opaque, const struct vfu_client_live_round *round)
 {
     struct guest *guest = opaque;
 
@@ -312,16 +316,16 @@ static void guest_close(struct guest *guest)
     side_close(&guest->here);
 }
 
-static void describe(struct guest *guest, struct client_live_memory *memory,
-                     struct client_live *live)
+static void describe(struct guest *guest, struct vfu_client_live_memory *memory,
+                     struct vfu_client_live *live)
 {
-    *memory = (struct client_live_memory){
+    *memory = (struct vfu_client_live_memory){
         .iova = GUEST,
         .size = GUEST_SIZE,
         .from = guest->here.memory,
         .to = guest->there.memory,
     };
-    *live = (struct client_live){
+    *live = (struct vfu_client_live){
         .from = guest->here.client,
         .to = guest->there.client,
         .memory = memory,
@@ -351,18 +355,18 @@ static void arrive(struct guest *guest)
 
 static void migrate(struct guest *guest, unsigned max_rounds)
 {
-    struct client_live_memory memory;
-    struct client_live live;
+    struct vfu_client_live_memory memory;
+    struct vfu_client_live live;
     int result;
 
     open_destination(guest);
     describe(guest, &memory, &live);
     live.max_rounds = max_rounds;
-    result = client_live_migrate(&live);
+    result = vfu_client_live_migrate(&live);
     if (result != 0) {
         fail_msg("%s: %s", live.step, strerror(abs(result)));
     }
-    assert_int_equal(live.end, CLIENT_LIVE_DONE);
+    assert_int_equal(live.end, VFU_CLIENT_LIVE_DONE);
     arrive(guest);
 }
 
@@ -429,23 +433,23 @@ static void test_asserted_line_is_raised_at_the_destination(void **state)
     guest_open(&guest);
     guest.busy = 0;
     write_config(&guest.here, MSIX_FLAGS, 0);
-    assert_int_equal(
-        client_irq_assign(guest.here.client, VFIO_PCI_INTX_IRQ_INDEX, 0, guest.here.eventfds, 1),
-        0);
+    assert_int_equal(vfu_client_irq_assign(guest.here.client, VFIO_PCI_INTX_IRQ_INDEX, 0,
+                                           guest.here.eventfds, 1),
+                     0);
     set(&guest.here, SERVER_REG_ALARM, 1);
     expect_eventually(get(&guest.here, SERVER_REG_STATUS) != 0);
     assert_int_equal(read(guest.here.eventfds[0], &count, 8), 8);
     assert_int_equal(count, 1);
     open_destination(&guest);
-    assert_int_equal(
-        client_irq_assign(guest.there.client, VFIO_PCI_INTX_IRQ_INDEX, 0, guest.there.eventfds, 1),
-        0);
+    assert_int_equal(vfu_client_irq_assign(guest.there.client, VFIO_PCI_INTX_IRQ_INDEX, 0,
+                                           guest.there.eventfds, 1),
+                     0);
     {
-        struct client_live_memory memory;
-        struct client_live live;
+        struct vfu_client_live_memory memory;
+        struct vfu_client_live live;
 
         describe(&guest, &memory, &live);
-        assert_int_equal(client_live_migrate(&live), 0);
+        assert_int_equal(vfu_client_live_migrate(&live), 0);
     }
     assert_int_equal(read(guest.there.eventfds[0], &count, 8), 8);
     assert_int_equal(count, 1);
@@ -459,7 +463,7 @@ static void test_log_has_what_was_written_and_nothing_else(void **state)
     struct guest guest;
 
     guest_open(&guest);
-    assert_int_equal(client_dirty_start(guest.here.client, PAGE), 0);
+    assert_int_equal(vfu_client_dirty_start(guest.here.client, PAGE), 0);
     for (int i = 0; i < 100; i++) {
         uint64_t written[PAGES / 64] = { 0 }, reported[PAGES / 64];
 
@@ -474,8 +478,8 @@ static void test_log_has_what_was_written_and_nothing_else(void **state)
                 written[page / 64] |= 1ull << (page % 64);
             }
         }
-        assert_int_equal(client_dirty_report(guest.here.client, GUEST, GUEST_SIZE, PAGE, reported),
-                         0);
+        assert_int_equal(
+            vfu_client_dirty_report(guest.here.client, GUEST, GUEST_SIZE, PAGE, reported), 0);
         assert_memory_equal(written, reported, sizeof(written));
     }
     guest_close(&guest);
@@ -501,15 +505,15 @@ static int happen(struct mishap *mishap, enum moment moment)
     case HOOK_REFUSES:
         return -ECANCELED;
     case DESTINATION_IS_GONE:
-        shutdown(client_socket(mishap->guest->there.client), SHUT_RDWR);
+        shutdown(vfu_client_socket(mishap->guest->there.client), SHUT_RDWR);
         return 0;
     default:
-        shutdown(client_socket(mishap->guest->here.client), SHUT_RDWR);
+        shutdown(vfu_client_socket(mishap->guest->here.client), SHUT_RDWR);
         return 0;
     }
 }
 
-static int round_mishap(void *opaque, const struct client_live_round *round)
+static int round_mishap(void *opaque, const struct vfu_client_live_round *round)
 {
     return happen(opaque, round->stopped       ? AT_STOPPED
                           : round->number == 0 ? AT_ROUND_0
@@ -531,9 +535,9 @@ static int installed_mishap(void *opaque)
     return happen(opaque, AT_INSTALLED);
 }
 
-static int migrate_with_mishap(struct mishap *mishap, struct client_live *live)
+static int migrate_with_mishap(struct mishap *mishap, struct vfu_client_live *live)
 {
-    struct client_live_memory memory;
+    struct vfu_client_live_memory memory;
     int result;
 
     open_destination(mishap->guest);
@@ -546,7 +550,7 @@ static int migrate_with_mishap(struct mishap *mishap, struct client_live *live)
     live->on_restore = restore_mishap;
     live->on_installed = installed_mishap;
     live->opaque = mishap;
-    result = client_live_migrate(live);
+    result = vfu_client_live_migrate(live);
     return result;
 }
 
@@ -554,7 +558,7 @@ static void expect_running(struct guest *guest)
 {
     uint32_t state;
 
-    assert_int_equal(client_migration_get_state(guest->here.client, &state), 0);
+    assert_int_equal(vfu_client_migration_get_state(guest->here.client, &state), 0);
     assert_int_equal(state, VFIO_USER_DEVICE_STATE_RUNNING);
     set_alarm(guest);
     transfer(guest);
@@ -572,11 +576,11 @@ static void test_source_runs_on_after_a_cancellation(void **state)
     for (int accident = HOOK_REFUSES; accident <= DESTINATION_IS_GONE; accident++) {
         for (int moment = 0; moment < MOMENTS; moment++) {
             struct mishap mishap = { &guest, (enum moment)moment, (enum accident)accident };
-            struct client_live live;
+            struct vfu_client_live live;
             int result = migrate_with_mishap(&mishap, &live);
 
             assert_int_not_equal(result, 0);
-            assert_int_equal(live.end, CLIENT_LIVE_SOURCE_RUNS);
+            assert_int_equal(live.end, VFU_CLIENT_LIVE_SOURCE_RUNS);
             if (accident == HOOK_REFUSES) {
                 uint64_t data[512];
 
@@ -602,17 +606,17 @@ static void test_destination_does_not_run_half_a_state(void **state)
     for (int moment = 0; moment < AT_STOPPED; moment++) {
         struct guest guest;
         struct mishap mishap = { &guest, (enum moment)moment, SOURCE_IS_GONE };
-        struct client_live live;
+        struct vfu_client_live live;
 
         guest_open(&guest);
         set(&guest.here, SERVER_REG_FILL, 1);
         assert_int_not_equal(migrate_with_mishap(&mishap, &live), 0);
-        assert_int_equal(live.end, CLIENT_LIVE_SOURCE_LOST);
+        assert_int_equal(live.end, VFU_CLIENT_LIVE_SOURCE_LOST);
         for (uint64_t at = 0; at < 64; at += 8) {
             uint64_t value = 1;
 
-            assert_int_equal(client_region_read(guest.there.client, SERVER_DATA_BAR,
-                                                at * (DATA_SIZE / 64), &value, 8),
+            assert_int_equal(vfu_client_region_read(guest.there.client, SERVER_DATA_BAR,
+                                                    at * (DATA_SIZE / 64), &value, 8),
                              0);
             assert_int_equal(value, 0);
         }
@@ -628,17 +632,17 @@ struct stream {
     size_t size;
 };
 
-static void go_to(struct client *client, uint32_t target)
+static void go_to(struct vfu_client *client, uint32_t target)
 {
     uint32_t state;
 
-    assert_int_equal(client_migration_set_state(client, target), 0);
-    assert_int_equal(client_migration_get_state(client, &state), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, target), 0);
+    assert_int_equal(vfu_client_migration_get_state(client, &state), 0);
     assert_int_equal(state, target);
 }
 
 /* All of a device's state, in pieces of @piece bytes. */
-static void read_stream(struct client *client, uint32_t piece, struct stream *stream)
+static void read_stream(struct vfu_client *client, uint32_t piece, struct stream *stream)
 {
     const size_t most = 4u << 20;
     uint32_t n = 0;
@@ -649,14 +653,16 @@ static void read_stream(struct client *client, uint32_t piece, struct stream *st
     go_to(client, VFIO_USER_DEVICE_STATE_STOP_COPY);
     do {
         assert_true(stream->size + piece <= most);
-        assert_int_equal(client_migration_read(client, stream->bytes + stream->size, piece, &n), 0);
+        assert_int_equal(vfu_client_migration_read(client, stream->bytes + stream->size, piece, &n),
+                         0);
         stream->size += n;
     } while (n == piece);
     go_to(client, VFIO_USER_DEVICE_STATE_RUNNING);
 }
 
 /* Returns what the destination says to the stream: 0, or the errno of the write or the end. */
-static int write_stream(struct client *client, const uint8_t *bytes, size_t size, uint32_t piece)
+static int write_stream(struct vfu_client *client, const uint8_t *bytes, size_t size,
+                        uint32_t piece)
 {
     int result = 0;
 
@@ -664,9 +670,9 @@ static int write_stream(struct client *client, const uint8_t *bytes, size_t size
     for (size_t at = 0; at < size && result == 0; at += piece) {
         uint32_t n = size - at < piece ? (uint32_t)(size - at) : piece;
 
-        result = client_migration_write(client, bytes + at, n);
+        result = vfu_client_migration_write(client, bytes + at, n);
     }
-    return result == 0 ? client_migration_set_state(client, VFIO_USER_DEVICE_STATE_RUNNING)
+    return result == 0 ? vfu_client_migration_set_state(client, VFIO_USER_DEVICE_STATE_RUNNING)
                        : result;
 }
 
@@ -675,8 +681,8 @@ static void expect_clean(const struct side *side)
 {
     uint64_t data[512];
 
-    assert_int_not_equal(client_migration_set_state(side->client, VFIO_USER_DEVICE_STATE_RUNNING),
-                         0);
+    assert_int_not_equal(
+        vfu_client_migration_set_state(side->client, VFIO_USER_DEVICE_STATE_RUNNING), 0);
     assert_int_equal(get(side, SERVER_REG_RATE), 0);
     assert_int_equal(get(side, SERVER_REG_ALARM), 0);
     read_region(side, SERVER_DATA_BAR, data, sizeof(data));
@@ -691,9 +697,10 @@ static void prepare_stream(struct guest *guest, struct stream *stream, uint32_t 
 
     guest_open(guest);
     memset(bytes, 0x5a, sizeof(bytes));
-    assert_int_equal(client_region_write(guest->here.client, SERVER_DATA_BAR, 0, bytes, 9000), 0);
-    assert_int_equal(client_region_write(guest->here.client, SERVER_DATA_BAR, 1 << 20, bytes, 9000),
+    assert_int_equal(vfu_client_region_write(guest->here.client, SERVER_DATA_BAR, 0, bytes, 9000),
                      0);
+    assert_int_equal(
+        vfu_client_region_write(guest->here.client, SERVER_DATA_BAR, 1 << 20, bytes, 9000), 0);
     set(&guest->here, SERVER_REG_WINDOW, 65536);
     read_stream(guest->here.client, piece, stream);
     open_destination(guest);
@@ -821,7 +828,7 @@ static void test_second_session_of_a_source_is_a_stream_of_its_own(void **state)
 
     prepare_stream(&guest, &stream, 1u << 20);
     go_to(guest.here.client, VFIO_USER_DEVICE_STATE_PRE_COPY);
-    assert_int_equal(client_migration_read(guest.here.client, bytes, sizeof(bytes), &n), 0);
+    assert_int_equal(vfu_client_migration_read(guest.here.client, bytes, sizeof(bytes), &n), 0);
     assert_int_equal(n, sizeof(bytes));
     go_to(guest.here.client, VFIO_USER_DEVICE_STATE_RUNNING);
     free(stream.bytes);
@@ -848,19 +855,19 @@ static void test_every_pair_of_states(void **state)
     prepare_stream(&guest, &stream, 1u << 20);
     for (size_t i = 0; i < 5; i++) {
         for (uint32_t to = 0; to < 9; to++) {
-            struct client *client = guest.there.client;
+            struct vfu_client *client = guest.there.client;
             bool legal =
                 to != 0 && to != 5 && to < 7 && !(states[i] == STOP_COPY && to == PRE_COPY);
             uint32_t now;
 
-            assert_int_equal(client_reset_device(client), 0);
+            assert_int_equal(vfu_client_reset_device(client), 0);
             go_to(client, states[i]);
             if (states[i] == RESUMING) {
                 assert_int_equal(
-                    client_migration_write(client, stream.bytes, (uint32_t)stream.size), 0);
+                    vfu_client_migration_write(client, stream.bytes, (uint32_t)stream.size), 0);
             }
-            assert_int_equal(client_migration_set_state(client, to), legal ? 0 : EINVAL);
-            assert_int_equal(client_migration_get_state(client, &now), 0);
+            assert_int_equal(vfu_client_migration_set_state(client, to), legal ? 0 : EINVAL);
+            assert_int_equal(vfu_client_migration_get_state(client, &now), 0);
             assert_int_equal(now, legal ? to : states[i]);
         }
     }
@@ -879,7 +886,7 @@ static int start_servers(void **state)
                         harness_mode() == SERVER_BROKERED && i % 2 == 1 ? SERVER_BROKERED
                                                                         : SERVER_STANDALONE,
                         NULL, "server");
-        client_free(server_negotiate(&servers[i]));
+        vfu_client_free(server_negotiate(&servers[i]));
     }
     return 0;
 }

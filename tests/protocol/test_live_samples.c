@@ -18,8 +18,8 @@
 
 struct pair {
     struct server servers[2];
-    struct client *from;
-    struct client *to;
+    struct vfu_client *from;
+    struct vfu_client *to;
 };
 
 static void server_begin(struct server *server, enum server_mode mode, const char *program,
@@ -54,21 +54,21 @@ static void pair_open(struct pair *pair, const enum server_mode *modes, const ch
 
 static void pair_close(struct pair *pair)
 {
-    client_free(pair->from);
-    client_free(pair->to);
+    vfu_client_free(pair->from);
+    vfu_client_free(pair->to);
     server_end(&pair->servers[0]);
     server_end(&pair->servers[1]);
 }
 
 static void pair_migrate(struct pair *pair, unsigned rounds)
 {
-    struct client_live live = { .from = pair->from, .to = pair->to, .max_rounds = rounds };
-    int result = client_live_migrate(&live);
+    struct vfu_client_live live = { .from = pair->from, .to = pair->to, .max_rounds = rounds };
+    int result = vfu_client_live_migrate(&live);
 
     if (result != 0) {
         fail_msg("%s: %s", live.step, strerror(abs(result)));
     }
-    assert_int_equal(live.end, CLIENT_LIVE_DONE);
+    assert_int_equal(live.end, VFU_CLIENT_LIVE_DONE);
 }
 
 typedef void scenario(const enum server_mode *modes);
@@ -85,25 +85,25 @@ static void in_every_mix(scenario *run)
     }
 }
 
-static uint8_t card_read(struct client *client, uint64_t offset)
+static uint8_t card_read(struct vfu_client *client, uint64_t offset)
 {
     uint8_t value = 0;
 
-    assert_int_equal(client_region_read(client, 2, offset, &value, 1), 0);
+    assert_int_equal(vfu_client_region_read(client, 2, offset, &value, 1), 0);
     return value;
 }
 
-static void card_write(struct client *client, uint64_t offset, uint8_t value)
+static void card_write(struct vfu_client *client, uint64_t offset, uint8_t value)
 {
-    assert_int_equal(client_region_write(client, 2, offset, &value, 1), 0);
+    assert_int_equal(vfu_client_region_write(client, 2, offset, &value, 1), 0);
 }
 
-static int assign_interrupt(struct client *client)
+static int assign_interrupt(struct vfu_client *client)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
     assert_true(fd >= 0);
-    assert_int_equal(client_irq_assign(client, VFIO_PCI_INTX_IRQ_INDEX, 0, &fd, 1), 0);
+    assert_int_equal(vfu_client_irq_assign(client, VFIO_PCI_INTX_IRQ_INDEX, 0, &fd, 1), 0);
     return fd;
 }
 
@@ -124,7 +124,7 @@ static void move_card(const enum server_mode *modes)
     pair_open(&pair, modes, "gpio-pci-idio-16", "gpio-loopback");
     from = assign_interrupt(pair.from);
     to = assign_interrupt(pair.to);
-    assert_int_equal(client_region_write(pair.from, 7, PCI_COMMAND, &command, 2), 0);
+    assert_int_equal(vfu_client_region_write(pair.from, 7, PCI_COMMAND, &command, 2), 0);
     card_read(pair.from, 2); /* enables the interrupt */
     card_write(pair.from, 7, 0x3c);
     card_write(pair.from, 0, 0xa5);
@@ -135,7 +135,7 @@ static void move_card(const enum server_mode *modes)
     assert_int_equal(card_read(pair.to, 4), 0x81);
     assert_int_equal(card_read(pair.to, 7), 0x3c);
     assert_int_equal(card_read(pair.to, 6), 0x7);
-    assert_int_equal(client_region_read(pair.to, 7, PCI_COMMAND, &moved, 2), 0);
+    assert_int_equal(vfu_client_region_read(pair.to, 7, PCI_COMMAND, &moved, 2), 0);
     assert_int_equal(moved, command);
     /* Still asserted, so the guest hears of it where it is now; and then of the next change. */
     assert_int_equal(signalled(from), 0);
@@ -181,9 +181,9 @@ static void move_hello(const enum server_mode *modes)
     struct pair pair;
 
     pair_open(&pair, modes, "hello", "hello");
-    assert_int_equal(client_region_write(pair.from, 0, 7, "there", 5), 0);
+    assert_int_equal(vfu_client_region_write(pair.from, 0, 7, "there", 5), 0);
     pair_migrate(&pair, 1);
-    assert_int_equal(client_region_read(pair.to, 0, 0, text, 14), 0);
+    assert_int_equal(vfu_client_region_read(pair.to, 0, 0, text, 14), 0);
     assert_string_equal(text, "Hello, there!\n");
     pair_close(&pair);
 }
@@ -196,7 +196,7 @@ static void test_hello(void **state)
 /* A state of another kind of card is refused; the source runs on, the other card is as it was. */
 static void test_foreign_state_is_refused(void **state)
 {
-    struct client_live live = { .max_rounds = 1 };
+    struct vfu_client_live live = { .max_rounds = 1 };
     struct server servers[2];
 
     server_begin(&servers[0], SERVER_STANDALONE, "gpio-pci-idio-16", "gpio-loopback");
@@ -204,12 +204,12 @@ static void test_foreign_state_is_refused(void **state)
     live.from = server_negotiate(&servers[0]);
     live.to = server_negotiate(&servers[1]);
     card_write(live.from, 0, 0x5a);
-    assert_int_equal(client_live_migrate(&live), EINVAL);
-    assert_int_equal(live.end, CLIENT_LIVE_SOURCE_RUNS);
+    assert_int_equal(vfu_client_live_migrate(&live), EINVAL);
+    assert_int_equal(live.end, VFU_CLIENT_LIVE_SOURCE_RUNS);
     assert_int_equal(card_read(live.from, 0), 0x5a);
     assert_int_equal(card_read(live.to, 0), 0);
-    client_free(live.from);
-    client_free(live.to);
+    vfu_client_free(live.from);
+    vfu_client_free(live.to);
     server_end(&servers[0]);
     server_end(&servers[1]);
 }

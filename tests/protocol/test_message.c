@@ -11,9 +11,9 @@
 
 #define LARGEST_MESSAGE (1048576u + 32u)
 
-static void send_wire(struct client *client, const struct wire *wire)
+static void send_wire(struct vfu_client *client, const struct wire *wire)
 {
-    assert_int_equal(client_raw_send(client, wire->bytes, wire->size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire->bytes, wire->size, NULL, 0), 0);
 }
 
 static void get_info(struct wire *wire, uint16_t id)
@@ -39,9 +39,9 @@ static void read_scratch(struct wire *wire, uint16_t id, uint64_t offset)
     wire_command(wire, id, VFIO_USER_REGION_READ, &access, sizeof(access));
 }
 
-static void expect_register(struct client *client, uint16_t id, uint32_t value)
+static void expect_register(struct vfu_client *client, uint16_t id, uint32_t value)
 {
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     uint32_t got;
 
     expect_reply(client, id, VFIO_USER_REGION_READ, 0, &reply);
@@ -51,7 +51,7 @@ static void expect_register(struct client *client, uint16_t id, uint32_t value)
 }
 
 /* No reply to what was sent before: the next answer belongs to this command. */
-static void expect_silence(struct client *client)
+static void expect_silence(struct vfu_client *client)
 {
     struct wire wire;
 
@@ -124,7 +124,7 @@ static void test_replies_have_exact_sizes(void **state)
     };
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
         struct wire wire;
 
         wire_begin(&wire, (uint16_t)i, all[i].command);
@@ -169,17 +169,17 @@ static void test_reply_that_nobody_awaits_is_dropped(void **state)
 static void unknown_type(void **state, uint32_t type)
 {
     struct fixture *fixture = *state;
-    struct client *next;
+    struct vfu_client *next;
     struct wire wire;
 
     get_info(&wire, 1);
     wire_header(&wire)->flags = type;
     send_wire(fixture->client, &wire);
     expect_closed(fixture->client);
-    fixture->client = client_free(fixture->client);
+    fixture->client = vfu_client_free(fixture->client);
     next = server_negotiate(&fixture->server);
     expect_served(next);
-    client_free(next);
+    vfu_client_free(next);
 }
 
 static void test_type_2_closes(void **state)
@@ -196,19 +196,19 @@ static void test_type_15_closes(void **state)
 static void bad_size(void **state, uint32_t msg_size)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE message = { .size = 0 };
-    struct client *next;
+    AUTO_VFU_CLIENT_MESSAGE message = { .size = 0 };
+    struct vfu_client *next;
     struct wire wire;
 
     get_info(&wire, 7);
     wire_header(&wire)->msg_size = msg_size;
     send_wire(fixture->client, &wire);
     expect_reply(fixture->client, 7, VFIO_USER_DEVICE_GET_INFO, EINVAL, NULL);
-    assert_int_equal(client_raw_receive(fixture->client, &message), 0);
-    fixture->client = client_free(fixture->client);
+    assert_int_equal(vfu_client_raw_receive(fixture->client, &message), 0);
+    fixture->client = vfu_client_free(fixture->client);
     next = server_negotiate(&fixture->server);
     expect_served(next);
-    client_free(next);
+    vfu_client_free(next);
 }
 
 static void test_msg_size_0_is_einval_and_closes(void **state)
@@ -254,7 +254,7 @@ static void test_largest_message_is_executed(void **state)
     for (size_t i = 0; i < count; i++) {
         data[i] = (uint8_t)(i * 13 + (i >> 9));
     }
-    assert_int_equal(client_region_write(fixture->client, 2, 0, data, count), 0);
+    assert_int_equal(vfu_client_region_write(fixture->client, 2, 0, data, count), 0);
     assert_int_equal(device_get(fixture->client, TEST_REG_WRITES), 1);
     assert_true(device_get(fixture->client, TEST_REG_WRITTEN) == test_device_hash(data, count));
     free(data);
@@ -296,7 +296,7 @@ static void test_unknown_command_drains_its_payload(void **state)
     assert_non_null(message);
     memset(message, 0xff, size);
     memcpy(message, &header, sizeof(header));
-    assert_int_equal(client_raw_send(fixture->client, message, size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, message, size, NULL, 0), 0);
     expect_reply(fixture->client, 3, 14, EINVAL, NULL);
     expect_served(fixture->client);
     free(message);
@@ -351,7 +351,7 @@ static void test_no_reply_holds_for_every_command(void **state)
     }
     wire_command(&wire, 1, VFIO_USER_DMA_MAP, &map, sizeof(map));
     wire_header(&wire)->flags = VFIO_USER_F_NO_REPLY;
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, &memory, 1), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, &memory, 1), 0);
     expect_silence(fixture->client);
     assert_int_equal(device_get(fixture->client, TEST_REG_RESETS), 1);
     assert_int_equal(device_get(fixture->client, TEST_REG_MAPS), 1);
@@ -364,9 +364,9 @@ static void test_posted_writes_come_before_the_next_reply(void **state)
     uint32_t value = 0;
 
     for (uint32_t i = 1; i <= 1000; i++) {
-        assert_int_equal(client_region_post(fixture->client, 0, 0x20, &i, sizeof(i)), 0);
+        assert_int_equal(vfu_client_region_post(fixture->client, 0, 0x20, &i, sizeof(i)), 0);
     }
-    assert_int_equal(client_region_read(fixture->client, 0, 0x20, &value, sizeof(value)), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, 0, 0x20, &value, sizeof(value)), 0);
     assert_int_equal(value, 1000);
     assert_int_equal(device_get(fixture->client, TEST_REG_ACCESSES), 1002);
 }
@@ -392,7 +392,7 @@ static void test_hundred_commands_in_one_sendmsg(void **state)
         read_scratch(&wire, (uint16_t)(2 * i + 1), i * 4u);
         append(stream, &size, &wire);
     }
-    assert_int_equal(client_raw_send(fixture->client, stream, size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, stream, size, NULL, 0), 0);
     for (uint16_t i = 0; i < 50; i++) {
         expect_reply(fixture->client, (uint16_t)(2 * i), VFIO_USER_REGION_WRITE, 0, NULL);
         expect_register(fixture->client, (uint16_t)(2 * i + 1), i * 1000u);
@@ -411,7 +411,7 @@ static void test_hundred_commands_in_single_bytes(void **state)
         append(stream, &size, &wire);
     }
     for (size_t i = 0; i < size; i++) {
-        assert_int_equal(client_raw_send(fixture->client, stream + i, 1, NULL, 0), 0);
+        assert_int_equal(vfu_client_raw_send(fixture->client, stream + i, 1, NULL, 0), 0);
     }
     for (uint16_t i = 0; i < 50; i++) {
         expect_reply(fixture->client, i, VFIO_USER_REGION_WRITE, 0, NULL);
@@ -432,7 +432,7 @@ static void test_pieces_of_every_size(void **state)
         for (size_t at = 0; at < wire.size; at += piece) {
             size_t n = wire.size - at < piece ? wire.size - at : piece;
 
-            assert_int_equal(client_raw_send(fixture->client, wire.bytes + at, n, NULL, 0), 0);
+            assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes + at, n, NULL, 0), 0);
         }
         expect_reply(fixture->client, 1, VFIO_USER_REGION_WRITE, 0, NULL);
         expect_register(fixture->client, 2, (uint32_t)piece);
@@ -463,26 +463,26 @@ static void test_commands_with_and_without_descriptors_keep_their_order(void **s
             .count = 1,
         };
         const struct vfio_user_region_access access = { .offset = i * 4, .count = 4 };
-        const struct client_request requests[4] = {
+        const struct vfu_client_request requests[4] = {
             { VFIO_USER_DMA_MAP, &map, sizeof(map), NULL, 0, &memory, 1 },
             { VFIO_USER_REGION_WRITE, &access, sizeof(access), &i, 4, NULL, 0 },
             { VFIO_USER_DEVICE_SET_IRQS, &set, 20, NULL, 0, &event, 1 },
             { VFIO_USER_REGION_READ, &access, sizeof(access), NULL, 0, NULL, 0 },
         };
         for (size_t j = 0; j < 4; j++) {
-            assert_int_equal(client_submit(fixture->client, &requests[j], &ids[i][j]), 0);
+            assert_int_equal(vfu_client_submit(fixture->client, &requests[j], &ids[i][j]), 0);
         }
     }
     /* Collected in another order than they were sent in. */
     for (uint32_t i = 64; i-- > 0;) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
         uint32_t value;
 
-        assert_int_equal(client_collect(fixture->client, ids[i][3], &reply), 0);
+        assert_int_equal(vfu_client_collect(fixture->client, ids[i][3], &reply), 0);
         memcpy(&value, reply.payload + 16, sizeof(value));
         assert_int_equal(value, i);
         for (size_t j = 0; j < 3; j++) {
-            assert_int_equal(client_collect(fixture->client, ids[i][j], NULL), 0);
+            assert_int_equal(vfu_client_collect(fixture->client, ids[i][j], NULL), 0);
         }
     }
     assert_int_equal(device_get(fixture->client, TEST_REG_MAPS), 64);
@@ -504,9 +504,9 @@ static void test_more_replies_than_the_socket_holds(void **state)
         append(stream, &size, &wire);
     }
     /* 13 MB of replies to them: the server has to wait in the middle. */
-    assert_int_equal(client_raw_send(fixture->client, stream, size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, stream, size, NULL, 0), 0);
     for (uint16_t i = 0; i < 200; i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
         expect_reply(fixture->client, i, VFIO_USER_REGION_READ, 0, &reply);
         assert_int_equal(reply.size, 16 + 65536);
@@ -545,7 +545,7 @@ static void test_no_reply_carries_descriptors_but_region_info(void **state)
 {
     struct fixture *fixture = *state;
     struct wire wire;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     get_info(&wire, 1);
     send_wire(fixture->client, &wire);

@@ -27,35 +27,35 @@ enum {
     PRE_COPY = VFIO_USER_DEVICE_STATE_PRE_COPY,
 };
 
-static uint64_t get(struct client *client, enum migration_register reg)
+static uint64_t get(struct vfu_client *client, enum migration_register reg)
 {
     return device_get(client, (enum test_register)reg);
 }
 
-static void set(struct client *client, enum migration_register reg, uint64_t value)
+static void set(struct vfu_client *client, enum migration_register reg, uint64_t value)
 {
     device_set(client, (enum test_register)reg, value);
 }
 
-static void go_to(struct client *client, uint32_t state)
+static void go_to(struct vfu_client *client, uint32_t state)
 {
     uint32_t now;
 
-    assert_int_equal(client_migration_set_state(client, state), 0);
-    assert_int_equal(client_migration_get_state(client, &now), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, state), 0);
+    assert_int_equal(vfu_client_migration_get_state(client, &now), 0);
     assert_int_equal(now, state);
 }
 
-static void map(struct client *client, uint64_t iova, uint64_t size, uint32_t flags)
+static void map(struct vfu_client *client, uint64_t iova, uint64_t size, uint32_t flags)
 {
     int fd = memory_create(size);
 
-    assert_int_equal(client_dma_map(client, iova, size, flags, fd, 0), 0);
+    assert_int_equal(vfu_client_dma_map(client, iova, size, flags, fd, 0), 0);
     close(fd);
 }
 
 /* The device does this with guest memory and its scratch memory. */
-static int guest_access(struct client *client, enum migration_register how, uint64_t iova,
+static int guest_access(struct vfu_client *client, enum migration_register how, uint64_t iova,
                         uint64_t count)
 {
     set(client, MIG_REG_ADDRESS, iova);
@@ -69,7 +69,7 @@ static int guest_access(struct client *client, enum migration_register how, uint
 static void test_version_tells_of_migration(void **state)
 {
     struct fixture *fixture = *state;
-    const struct client_capabilities *server = client_server_capabilities(fixture->client);
+    const struct vfu_client_capabilities *server = vfu_client_server_capabilities(fixture->client);
 
     assert_int_equal(server->migration_pgsize, sysconf(_SC_PAGESIZE));
 }
@@ -78,19 +78,19 @@ static void test_version_tells_of_migration(void **state)
 static void test_source_from_start_to_end(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     uint8_t *data = malloc(MIB);
     uint64_t flags, total = 3 * MIB + 77, position = 0;
     uint32_t n;
 
     assert_non_null(data);
-    assert_int_equal(client_feature_get(client, VFIO_DEVICE_FEATURE_MIGRATION, NULL, 0, &flags, 8),
-                     0);
+    assert_int_equal(
+        vfu_client_feature_get(client, VFIO_DEVICE_FEATURE_MIGRATION, NULL, 0, &flags, 8), 0);
     assert_int_equal(flags, VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_PRE_COPY);
     set(client, MIG_REG_LEFT, total);
     go_to(client, PRE_COPY);
     assert_int_equal(get(client, MIG_REG_STATE), VFU_MIGR_STATE_PRE_COPY);
-    assert_int_equal(client_migration_read(client, data, 1000, &n), 0);
+    assert_int_equal(vfu_client_migration_read(client, data, 1000, &n), 0);
     assert_int_equal(n, 1000);
     expect_served(client);
     go_to(client, STOP_COPY);
@@ -98,7 +98,7 @@ static void test_source_from_start_to_end(void **state)
     for (uint32_t i = 0; i < n; i++) {
         assert_int_equal(data[i], migration_byte(i));
     }
-    while (client_migration_read(client, data, MIB, &n) == 0 && n > 0) {
+    while (vfu_client_migration_read(client, data, MIB, &n) == 0 && n > 0) {
         for (uint32_t i = 0; i < n; i++) {
             assert_int_equal(data[i], migration_byte(position + i));
         }
@@ -115,15 +115,15 @@ static void test_source_from_start_to_end(void **state)
 static void test_destination_from_start_to_end(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     uint8_t *data = malloc(MIB);
 
     assert_non_null(data);
     memset(data, 3, MIB);
     go_to(client, RESUMING);
-    assert_int_equal(client_migration_write(client, data, MIB), 0);
-    assert_int_equal(client_migration_write(client, data, 0), 0);
-    assert_int_equal(client_migration_write(client, data, 5), 0);
+    assert_int_equal(vfu_client_migration_write(client, data, MIB), 0);
+    assert_int_equal(vfu_client_migration_write(client, data, 0), 0);
+    assert_int_equal(vfu_client_migration_write(client, data, 5), 0);
     go_to(client, RUNNING);
     assert_int_equal(get(client, MIG_REG_TAKEN), MIB + 5);
     assert_int_equal(get(client, MIG_REG_SUM), 3 * (MIB + 5));
@@ -133,19 +133,19 @@ static void test_destination_from_start_to_end(void **state)
 static void test_refused_arcs(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     uint32_t now;
 
     set(client, MIG_REG_FAIL, ENOSPC);
-    assert_int_equal(client_migration_set_state(client, STOP), ENOSPC);
-    assert_int_equal(client_migration_get_state(client, &now), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, STOP), ENOSPC);
+    assert_int_equal(vfu_client_migration_get_state(client, &now), 0);
     assert_int_equal(now, RUNNING);
     for (uint32_t bad = 5; bad < 12; bad += bad == 5 ? 2 : 1) {
-        assert_int_equal(client_migration_set_state(client, bad), EINVAL);
+        assert_int_equal(vfu_client_migration_set_state(client, bad), EINVAL);
     }
-    assert_int_equal(client_migration_set_state(client, VFIO_USER_DEVICE_STATE_ERROR), EINVAL);
+    assert_int_equal(vfu_client_migration_set_state(client, VFIO_USER_DEVICE_STATE_ERROR), EINVAL);
     go_to(client, STOP_COPY);
-    assert_int_equal(client_migration_set_state(client, PRE_COPY), EINVAL);
+    assert_int_equal(vfu_client_migration_set_state(client, PRE_COPY), EINVAL);
     go_to(client, STOP_COPY);
 }
 
@@ -153,54 +153,54 @@ static void test_refused_arcs(void **state)
 static void test_stopped_device(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     struct vfio_user_device_info info;
     char byte;
 
     go_to(client, STOP);
-    assert_int_equal(client_get_device_info(client, &info), EINVAL);
-    assert_int_equal(client_dma_map(client, 0, PAGE, RW, -1, 0), EINVAL);
-    assert_int_equal(client_dma_unmap_all(client), EINVAL);
-    assert_int_equal(client_irq_disable(client, VFU_DEV_MSIX_IRQ), EINVAL);
+    assert_int_equal(vfu_client_get_device_info(client, &info), EINVAL);
+    assert_int_equal(vfu_client_dma_map(client, 0, PAGE, RW, -1, 0), EINVAL);
+    assert_int_equal(vfu_client_dma_unmap_all(client), EINVAL);
+    assert_int_equal(vfu_client_irq_disable(client, VFU_DEV_MSIX_IRQ), EINVAL);
     expect_served(client);
     go_to(client, STOP_COPY);
-    assert_int_equal(client_region_read(client, 0, 0, &byte, 1), EINVAL);
-    assert_int_equal(client_reset_device(client), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0, &byte, 1), EINVAL);
+    assert_int_equal(vfu_client_reset_device(client), 0);
     expect_served(client);
-    assert_int_equal(client_get_device_info(client, &info), 0);
+    assert_int_equal(vfu_client_get_device_info(client, &info), 0);
     go_to(client, RUNNING);
 }
 
 static void test_probes(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
-    assert_int_equal(client_feature_probe(client, VFIO_DEVICE_FEATURE_MIGRATION, 0), 0);
-    assert_int_equal(client_feature_probe(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
-                                          VFIO_DEVICE_FEATURE_SET),
+    assert_int_equal(vfu_client_feature_probe(client, VFIO_DEVICE_FEATURE_MIGRATION, 0), 0);
+    assert_int_equal(vfu_client_feature_probe(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+                                              VFIO_DEVICE_FEATURE_SET),
                      0);
-    assert_int_equal(client_feature_probe(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
-                                          VFIO_DEVICE_FEATURE_GET),
+    assert_int_equal(vfu_client_feature_probe(client, VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+                                              VFIO_DEVICE_FEATURE_GET),
                      EINVAL);
-    assert_int_equal(client_feature_probe(client, 11, 0), EINVAL); /* DMA_BUF, of some builds */
+    assert_int_equal(vfu_client_feature_probe(client, 11, 0), EINVAL); /* DMA_BUF, of some builds */
 }
 
 /* --- guest memory and dirty pages --- */
 
-static void check_access(struct client *client, enum migration_register read,
+static void check_access(struct vfu_client *client, enum migration_register read,
                          enum migration_register write, uint32_t flags, uint64_t iova)
 {
     uint8_t bytes[100], back[100];
 
     map(client, iova, 4 * PAGE, RW | flags);
     memset(bytes, 0x3c, sizeof(bytes));
-    assert_int_equal(client_region_write(client, 0, 0, bytes, sizeof(bytes)), 0);
+    assert_int_equal(vfu_client_region_write(client, 0, 0, bytes, sizeof(bytes)), 0);
     assert_int_equal(guest_access(client, write, iova + PAGE - 50, sizeof(bytes)), 0);
     memset(back, 0, sizeof(back));
-    assert_int_equal(client_region_write(client, 0, 0, back, sizeof(back)), 0);
+    assert_int_equal(vfu_client_region_write(client, 0, 0, back, sizeof(back)), 0);
     assert_int_equal(guest_access(client, read, iova + PAGE - 50, sizeof(bytes)), 0);
-    assert_int_equal(client_region_read(client, 0, 0, back, sizeof(back)), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, 0, back, sizeof(back)), 0);
     assert_memory_equal(back, bytes, sizeof(bytes));
     assert_int_equal(get(client, MIG_REG_ENTRIES), 1);
 }
@@ -208,7 +208,7 @@ static void check_access(struct client *client, enum migration_register read,
 static void test_access_to_mapped_memory(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     check_access(client, MIG_REG_MAPPED_READ, MIG_REG_MAPPED_WRITE, 0, 0);
     check_access(client, MIG_REG_COPY_READ, MIG_REG_COPY_WRITE, 0, 0x10000);
@@ -217,7 +217,7 @@ static void test_access_to_mapped_memory(void **state)
 static void test_access_to_memory_as_a_file(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     check_access(client, MIG_REG_COPY_READ, MIG_REG_COPY_WRITE, FILE_IO, 0);
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_READ, 0, 8), EFAULT);
@@ -226,7 +226,7 @@ static void test_access_to_memory_as_a_file(void **state)
 static void test_access_over_several_regions(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     map(client, 0, PAGE, RW);
     map(client, PAGE, PAGE, RW);
@@ -234,7 +234,7 @@ static void test_access_over_several_regions(void **state)
     assert_int_equal(get(client, MIG_REG_ENTRIES), 2);
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_WRITE, 2 * PAGE - 10, 20), ENOENT);
     assert_int_equal(guest_access(client, MIG_REG_COPY_WRITE, PAGE - 10, 20), ENOTSUP);
-    assert_int_equal(client_dma_unmap(client, PAGE, PAGE), 0);
+    assert_int_equal(vfu_client_dma_unmap(client, PAGE, PAGE), 0);
     map(client, PAGE, PAGE, VFIO_USER_F_DMA_REGION_READ);
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_WRITE, PAGE - 10, 20), EACCES);
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_READ, PAGE - 10, 20), 0);
@@ -244,7 +244,7 @@ static void test_access_over_several_regions(void **state)
 static void test_access_that_is_not_allowed(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     map(client, 0, PAGE, 0);
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_READ, 0, 8), EFAULT);
@@ -255,32 +255,33 @@ static void test_access_that_is_not_allowed(void **state)
 static void test_dirty_pages(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     uint64_t bits[4];
 
     map(client, 0x100000, 64 * PAGE, RW);
     map(client, 0x100000 + 64 * PAGE, 64 * PAGE, RW | FILE_IO);
-    assert_int_equal(client_dirty_report(client, 0x100000, 64 * PAGE, PAGE, bits), EINVAL);
-    assert_int_equal(client_dirty_start(client, PAGE), 0);
-    assert_int_equal(client_dirty_start(client, 2 * PAGE), EINVAL);
+    assert_int_equal(vfu_client_dirty_report(client, 0x100000, 64 * PAGE, PAGE, bits), EINVAL);
+    assert_int_equal(vfu_client_dirty_start(client, PAGE), 0);
+    assert_int_equal(vfu_client_dirty_start(client, 2 * PAGE), EINVAL);
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_WRITE, 0x100000 + 4 * PAGE - 1, 2), 0);
     assert_int_equal(guest_access(client, MIG_REG_COPY_WRITE, 0x100000 + 63 * PAGE, 8), 0);
     assert_int_equal(guest_access(client, MIG_REG_COPY_WRITE, 0x100000 + 64 * PAGE, 8), 0);
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_READ, 0x100000, 8), 0);
     /* Both regions at once, then what is left. */
-    assert_int_equal(client_dirty_report(client, 0x100000 + PAGE, 127 * PAGE, PAGE, bits), 0);
+    assert_int_equal(vfu_client_dirty_report(client, 0x100000 + PAGE, 127 * PAGE, PAGE, bits), 0);
     assert_int_equal(bits[0], 1ull << 2 | 1ull << 3 | 1ull << 62 | 1ull << 63);
     assert_int_equal(bits[1], 0);
-    assert_int_equal(client_dirty_report(client, 0x100000, 128 * PAGE, PAGE, bits), 0);
+    assert_int_equal(vfu_client_dirty_report(client, 0x100000, 128 * PAGE, PAGE, bits), 0);
     assert_int_equal(bits[0] | bits[1], 0);
-    assert_int_equal(client_dirty_report(client, 0x900000, PAGE, PAGE, bits), ENOENT);
+    assert_int_equal(vfu_client_dirty_report(client, 0x900000, PAGE, PAGE, bits), ENOENT);
     /* And in one with the end of a region. */
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_WRITE, 0x100000 + 9 * PAGE, 8), 0);
-    assert_int_equal(client_dma_unmap_dirty(client, 0x100000, 64 * PAGE, 2 * PAGE, bits), 0);
+    assert_int_equal(vfu_client_dma_unmap_dirty(client, 0x100000, 64 * PAGE, 2 * PAGE, bits), 0);
     assert_int_equal(bits[0], 1ull << 4);
-    assert_int_equal(client_dirty_stop(client), 0);
-    assert_int_equal(client_dirty_stop(client), 0);
-    assert_int_equal(client_dirty_report(client, 0x100000 + 64 * PAGE, PAGE, PAGE, bits), EINVAL);
+    assert_int_equal(vfu_client_dirty_stop(client), 0);
+    assert_int_equal(vfu_client_dirty_stop(client), 0);
+    assert_int_equal(vfu_client_dirty_report(client, 0x100000 + 64 * PAGE, PAGE, PAGE, bits),
+                     EINVAL);
 }
 
 /* --- quiesce --- */
@@ -289,20 +290,20 @@ static void test_dirty_pages(void **state)
 static void test_quiet_later(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     int fd = memory_create(PAGE);
     uint64_t asked = get(client, MIG_REG_ASKED);
     uint32_t now;
 
     set(client, MIG_REG_QUIESCE, MIG_QUIET_LATER);
-    assert_int_equal(client_dma_map(client, 0, PAGE, RW, fd, 0), 0);
+    assert_int_equal(vfu_client_dma_map(client, 0, PAGE, RW, fd, 0), 0);
     assert_int_equal(guest_access(client, MIG_REG_MAPPED_WRITE, 0, 8), 0);
-    assert_int_equal(client_dirty_start(client, PAGE), 0);
-    assert_int_equal(client_migration_set_state(client, STOP), 0);
-    assert_int_equal(client_migration_get_state(client, &now), 0);
+    assert_int_equal(vfu_client_dirty_start(client, PAGE), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, STOP), 0);
+    assert_int_equal(vfu_client_migration_get_state(client, &now), 0);
     assert_int_equal(now, STOP);
-    assert_int_equal(client_reset_device(client), 0);
-    assert_int_equal(client_dma_unmap(client, 0, PAGE), 0);
+    assert_int_equal(vfu_client_reset_device(client), 0);
+    assert_int_equal(vfu_client_dma_unmap(client, 0, PAGE), 0);
     assert_int_equal(get(client, MIG_REG_ASKED), asked + 5);
     close(fd);
 }
@@ -311,15 +312,15 @@ static void test_quiet_later(void **state)
 static void test_not_quiet_at_all(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     set(client, MIG_REG_QUIESCE, EIO);
-    assert_int_equal(client_dma_map(client, 0, PAGE, RW, -1, 0), EIO);
+    assert_int_equal(vfu_client_dma_map(client, 0, PAGE, RW, -1, 0), EIO);
     assert_int_equal(device_get(client, TEST_REG_MAPS), 0);
     set(client, MIG_REG_REFUSE, EPERM);
-    assert_int_equal(client_reset_device(client), EPERM);
+    assert_int_equal(vfu_client_reset_device(client), EPERM);
     assert_int_equal(device_get(client, TEST_REG_RESETS), 0);
-    assert_int_equal(client_dma_map(client, 0, PAGE, RW, -1, 0), 0);
+    assert_int_equal(vfu_client_dma_map(client, 0, PAGE, RW, -1, 0), 0);
     expect_served(client);
 }
 
@@ -327,22 +328,22 @@ static void test_not_quiet_at_all(void **state)
 static void test_commands_behind_a_parked_one(void **state)
 {
     struct fixture *fixture = *state;
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     const struct vfio_user_dma_map request = { .argsz = 32, .flags = RW, .size = PAGE };
-    const struct client_request map_request = {
+    const struct vfu_client_request map_request = {
         .command = VFIO_USER_DMA_MAP,
         .head = &request,
         .head_size = sizeof(request),
     };
-    const struct client_request reset = { .command = VFIO_USER_DEVICE_RESET };
+    const struct vfu_client_request reset = { .command = VFIO_USER_DEVICE_RESET };
     uint16_t ids[3];
 
     set(client, MIG_REG_QUIESCE, MIG_QUIET_LATER);
-    assert_int_equal(client_submit(client, &map_request, &ids[0]), 0);
-    assert_int_equal(client_submit(client, &reset, &ids[1]), 0);
-    assert_int_equal(client_submit(client, &map_request, &ids[2]), 0);
+    assert_int_equal(vfu_client_submit(client, &map_request, &ids[0]), 0);
+    assert_int_equal(vfu_client_submit(client, &reset, &ids[1]), 0);
+    assert_int_equal(vfu_client_submit(client, &map_request, &ids[2]), 0);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(client_collect(client, ids[i], NULL), 0);
+        assert_int_equal(vfu_client_collect(client, ids[i], NULL), 0);
     }
     expect_served(client);
 }
@@ -350,23 +351,23 @@ static void test_commands_behind_a_parked_one(void **state)
 /* The end of a session waits as well; standalone, the next client finds a fresh device. */
 static void check_next_client(struct fixture *fixture, enum migration_register reg, uint64_t value)
 {
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
     uint32_t now;
 
     map(client, 0, PAGE, RW);
-    assert_int_equal(client_dirty_start(client, PAGE), 0);
+    assert_int_equal(vfu_client_dirty_start(client, PAGE), 0);
     go_to(client, PRE_COPY);
     set(client, reg, value);
-    client_free(client);
+    vfu_client_free(client);
     client = server_negotiate(&fixture->server);
     fixture->client = client;
-    assert_int_equal(client_migration_get_state(client, &now), 0);
+    assert_int_equal(vfu_client_migration_get_state(client, &now), 0);
     assert_int_equal(now, RUNNING);
     if (harness_mode() == SERVER_STANDALONE) {
         assert_int_equal(device_get(client, TEST_REG_UNMAPS), 1);
         assert_int_equal(device_get(client, TEST_REG_LOST), 1);
     }
-    assert_int_equal(client_dma_map(client, 0, 64, RW, -1, 0), 0);
+    assert_int_equal(vfu_client_dma_map(client, 0, 64, RW, -1, 0), 0);
 }
 
 static void test_end_of_a_session_later(void **state)

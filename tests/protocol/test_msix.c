@@ -17,7 +17,7 @@
 
 static void config_put(struct fixture *fixture, uint64_t offset, uint32_t value, size_t size)
 {
-    assert_int_equal(client_region_write(fixture->client, CONFIG, offset, &value, size), 0);
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, offset, &value, size), 0);
 }
 
 static void set_flags(struct fixture *fixture, uint16_t flags)
@@ -34,13 +34,13 @@ static uint32_t bar_get(struct fixture *fixture, uint64_t offset)
 {
     uint32_t value = 0;
 
-    assert_int_equal(client_region_read(fixture->client, CAPS_MSIX_BAR, offset, &value, 4), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CAPS_MSIX_BAR, offset, &value, 4), 0);
     return value;
 }
 
 static void bar_put(struct fixture *fixture, uint64_t offset, uint32_t value)
 {
-    assert_int_equal(client_region_write(fixture->client, CAPS_MSIX_BAR, offset, &value, 4), 0);
+    assert_int_equal(vfu_client_region_write(fixture->client, CAPS_MSIX_BAR, offset, &value, 4), 0);
 }
 
 /* An eventfd for the vector. */
@@ -49,8 +49,8 @@ static int assign(struct fixture *fixture)
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
     assert_true(fd >= 0);
-    assert_int_equal(client_irq_assign(fixture->client, VFIO_PCI_MSIX_IRQ_INDEX, VECTOR, &fd, 1),
-                     0);
+    assert_int_equal(
+        vfu_client_irq_assign(fixture->client, VFIO_PCI_MSIX_IRQ_INDEX, VECTOR, &fd, 1), 0);
     return fd;
 }
 
@@ -99,20 +99,20 @@ static void test_start_up_of_qemu(void **state)
     AUTO_FD fd = -1;
 
     set_flags(fixture, PCI_MSIX_FLAGS_ENABLE);
-    assert_int_equal(client_irq_disable(fixture->client, VFIO_PCI_INTX_IRQ_INDEX), 0);
-    assert_int_equal(client_irq_deassign(fixture->client, VFIO_PCI_MSIX_IRQ_INDEX, 0, 1), 0);
+    assert_int_equal(vfu_client_irq_disable(fixture->client, VFIO_PCI_INTX_IRQ_INDEX), 0);
+    assert_int_equal(vfu_client_irq_deassign(fixture->client, VFIO_PCI_MSIX_IRQ_INDEX, 0, 1), 0);
     trigger(fixture); /* a little early */
     fd = assign(fixture);
     assert_int_equal(signalled(fd), 1);
     trigger(fixture);
     assert_int_equal(signalled(fd), 1);
-    assert_int_equal(client_set_irqs(fixture->client, none | VFIO_IRQ_SET_ACTION_MASK,
-                                     VFIO_PCI_MSIX_IRQ_INDEX, VECTOR, 1, NULL, NULL, 0),
+    assert_int_equal(vfu_client_set_irqs(fixture->client, none | VFIO_IRQ_SET_ACTION_MASK,
+                                         VFIO_PCI_MSIX_IRQ_INDEX, VECTOR, 1, NULL, NULL, 0),
                      0);
     trigger(fixture);
     assert_int_equal(signalled(fd), 0);
-    assert_int_equal(client_set_irqs(fixture->client, none | VFIO_IRQ_SET_ACTION_UNMASK,
-                                     VFIO_PCI_MSIX_IRQ_INDEX, VECTOR, 1, NULL, NULL, 0),
+    assert_int_equal(vfu_client_set_irqs(fixture->client, none | VFIO_IRQ_SET_ACTION_UNMASK,
+                                         VFIO_PCI_MSIX_IRQ_INDEX, VECTOR, 1, NULL, NULL, 0),
                      0);
     assert_int_equal(signalled(fd), 1);
 }
@@ -125,13 +125,14 @@ static void test_table_and_device_share_a_bar(void **state)
     memset(bytes, 0xa5, sizeof(bytes));
     /* 16 bytes of the device's memory, then an entry of the table and a half. */
     assert_int_equal(
-        client_region_write(fixture->client, CAPS_MSIX_BAR, CAPS_MSIX_TABLE - 16, bytes, 40), 0);
+        vfu_client_region_write(fixture->client, CAPS_MSIX_BAR, CAPS_MSIX_TABLE - 16, bytes, 40),
+        0);
     assert_int_equal(bar_get(fixture, CAPS_MSIX_TABLE - 4), 0xa5a5a5a5);
     assert_int_equal(bar_get(fixture, CAPS_MSIX_TABLE), 0xa5a5a5a4);
     assert_int_equal(bar_get(fixture, CAPS_MSIX_TABLE + 12), 1);
     assert_int_equal(bar_get(fixture, CAPS_MSIX_TABLE + 20), 0xa5a5a5a5);
     assert_int_equal(
-        client_region_read(fixture->client, CAPS_MSIX_BAR, CAPS_MSIX_PBA - 8, bytes, 24), 0);
+        vfu_client_region_read(fixture->client, CAPS_MSIX_BAR, CAPS_MSIX_PBA - 8, bytes, 24), 0);
 }
 
 static void test_reset_takes_the_table_back(void **state)
@@ -148,7 +149,7 @@ static void test_reset_takes_the_table_back(void **state)
     assert_int_equal(signalled(fd), 0);
     trigger(fixture);
     assert_int_equal(signalled(fd), 1);
-    assert_int_equal(client_reset_device(fixture->client), 0);
+    assert_int_equal(vfu_client_reset_device(fixture->client), 0);
     assert_int_equal(bar_get(fixture, CONTROL), 1);
 }
 
@@ -157,7 +158,7 @@ static void test_no_such_vector_is_einval(void **state)
     struct fixture *fixture = *state;
     uint32_t vector = TEST_DEVICE_MSIX_COUNT;
 
-    assert_int_equal(client_region_write(fixture->client, CONFIG, CAPS_REG_TRIGGER, &vector, 4),
+    assert_int_equal(vfu_client_region_write(fixture->client, CONFIG, CAPS_REG_TRIGGER, &vector, 4),
                      EINVAL);
 }
 

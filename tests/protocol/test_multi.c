@@ -27,26 +27,27 @@ static void multi(struct wire *wire, uint64_t wr_cnt, const struct vfio_user_reg
     wire_add(wire, writes, bytes);
 }
 
-static void expect_done(struct client *client, const struct vfio_user_region_write *writes,
+static void expect_done(struct vfu_client *client, const struct vfio_user_region_write *writes,
                         size_t count, uint64_t expected)
 {
     uint64_t done = UINT64_MAX;
 
-    assert_int_equal(client_region_write_multi(client, writes, count, &done), 0);
+    assert_int_equal(vfu_client_region_write_multi(client, writes, count, &done), 0);
     assert_int_equal(done, expected);
 }
 
-static uint64_t scratch(struct client *client, uint64_t offset)
+static uint64_t scratch(struct vfu_client *client, uint64_t offset)
 {
     uint64_t value = 0;
 
-    assert_int_equal(client_region_read(client, 0, offset, &value, sizeof(value)), 0);
+    assert_int_equal(vfu_client_region_read(client, 0, offset, &value, sizeof(value)), 0);
     return value;
 }
 
 /* --- negotiation --- */
 
-static void negotiate_with(struct client *client, const char *json, struct client_message *reply)
+static void negotiate_with(struct vfu_client *client, const char *json,
+                           struct vfu_client_message *reply)
 {
     const uint16_t numbers[2] = { 0, 1 };
     struct wire wire;
@@ -54,14 +55,14 @@ static void negotiate_with(struct client *client, const char *json, struct clien
     wire_begin(&wire, 1, VFIO_USER_VERSION);
     wire_add(&wire, numbers, sizeof(numbers));
     wire_add(&wire, json, strlen(json) + 1);
-    assert_int_equal(client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(client, 1, VFIO_USER_VERSION, 0, reply);
 }
 
-static void expect_unavailable(struct client *client, const char *json)
+static void expect_unavailable(struct vfu_client *client, const char *json)
 {
     const struct vfio_user_region_write one = write_of(0, 0, 4, 1);
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct wire wire;
 
     negotiate_with(client, json, &reply);
@@ -95,7 +96,7 @@ static void test_of_another_type_it_is_not_negotiated(void **state)
 static void test_the_reply_confirms_it(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     negotiate_with(fixture->client, "{\"capabilities\":{\"write_multiple\":true}}", &reply);
     assert_non_null(memmem(reply.payload, reply.size, "\"write_multiple\":true", 21));
@@ -103,7 +104,7 @@ static void test_the_reply_confirms_it(void **state)
 
 /* --- bad requests: nothing of them is done --- */
 
-static void expect_einval(struct client *client, uint64_t wr_cnt,
+static void expect_einval(struct vfu_client *client, uint64_t wr_cnt,
                           const struct vfio_user_region_write *writes, size_t bytes)
 {
     struct wire wire;
@@ -206,11 +207,11 @@ static void test_writes_reach_any_region(void **state)
 
     expect_done(fixture->client, writes, 4, 4);
     assert_true(device_get(fixture->client, TEST_REG_WRITTEN) == test_device_hash(&first, 4));
-    assert_int_equal(client_region_read(fixture->client, 3, 0x10, &value, 1), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, 3, 0x10, &value, 1), 0);
     assert_int_equal(value, 0x7f);
-    assert_int_equal(client_region_read(fixture->client, CONFIG, 0x3c, &value, 1), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, CONFIG, 0x3c, &value, 1), 0);
     assert_int_equal(value, 0x2a);
-    assert_int_equal(client_region_read(fixture->client, 4, 0x8000, &value, 8), 0);
+    assert_int_equal(vfu_client_region_read(fixture->client, 4, 0x8000, &value, 8), 0);
     assert_int_equal(value, 0x0807060504030201);
 }
 
@@ -264,7 +265,7 @@ static void test_without_reply_they_come_before_the_next_command(void **state)
         for (uint32_t i = 0; i < 200; i++) {
             writes[i] = write_of(0, 0x40, 4, 200 * round + i);
         }
-        assert_int_equal(client_region_post_multi(fixture->client, writes, 200), 0);
+        assert_int_equal(vfu_client_region_post_multi(fixture->client, writes, 200), 0);
     }
     assert_int_equal(scratch(fixture->client, 0x40), 9999);
     assert_int_equal(device_get(fixture->client, TEST_REG_ACCESSES), 10002);
@@ -276,8 +277,8 @@ static void test_without_reply_failures_are_silent(void **state)
     const struct vfio_user_region_write bad = write_of(9, 0, 4, 1);
     const struct vfio_user_region_write refused = write_of(0, TEST_REG_FAILS, 4, 1);
 
-    assert_int_equal(client_region_post_multi(fixture->client, &bad, 1), 0);
-    assert_int_equal(client_region_post_multi(fixture->client, &refused, 1), 0);
+    assert_int_equal(vfu_client_region_post_multi(fixture->client, &bad, 1), 0);
+    assert_int_equal(vfu_client_region_post_multi(fixture->client, &refused, 1), 0);
     expect_served(fixture->client);
 }
 

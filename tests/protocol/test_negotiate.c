@@ -30,28 +30,28 @@ static void version(struct wire *wire, uint16_t major, uint16_t minor, const cha
     }
 }
 
-static void send_wire(struct client *client, const struct wire *wire)
+static void send_wire(struct vfu_client *client, const struct wire *wire)
 {
-    assert_int_equal(client_raw_send(client, wire->bytes, wire->size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire->bytes, wire->size, NULL, 0), 0);
 }
 
 /* Nothing but the end of the connection. */
-static void expect_end(struct client *client)
+static void expect_end(struct vfu_client *client)
 {
-    AUTO_CLIENT_MESSAGE message = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE message = { .size = 0 };
 
-    assert_int_equal(client_raw_receive(client, &message), 0);
+    assert_int_equal(vfu_client_raw_receive(client, &message), 0);
 }
 
 /* A new client of the same server gets through. */
 static void expect_next_client(struct fixture *fixture)
 {
-    struct client *client;
+    struct vfu_client *client;
 
-    fixture->client = client_free(fixture->client);
+    fixture->client = vfu_client_free(fixture->client);
     client = server_negotiate(&fixture->server);
     expect_served(client);
-    client_free(client);
+    vfu_client_free(client);
 }
 
 static void expect_refused(struct fixture *fixture, const struct wire *wire)
@@ -81,7 +81,7 @@ static void check_capabilities(const char *text)
     json_object_put(top);
 }
 
-static void check_reply(const struct client_message *reply, uint16_t minor)
+static void check_reply(const struct vfu_client_message *reply, uint16_t minor)
 {
     struct vfio_user_version answer;
 
@@ -99,7 +99,7 @@ static void check_reply(const struct client_message *reply, uint16_t minor)
 
 static void expect_accepted(struct fixture *fixture, const struct wire *wire, uint16_t minor)
 {
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     send_wire(fixture->client, wire);
     expect_reply(fixture->client, 1, VFIO_USER_VERSION, 0, &reply);
@@ -154,10 +154,10 @@ static void test_request_without_json_is_accepted(void **state)
 static void test_client_library_negotiates(void **state)
 {
     struct fixture *fixture = *state;
-    const struct client_capabilities *server;
+    const struct vfu_client_capabilities *server;
 
-    assert_int_equal(client_negotiate(fixture->client), 0);
-    server = client_server_capabilities(fixture->client);
+    assert_int_equal(vfu_client_negotiate(fixture->client), 0);
+    server = vfu_client_server_capabilities(fixture->client);
     assert_int_equal(server->minor, 2);
     assert_int_equal(server->max_msg_fds, 8);
     assert_int_equal(server->max_data_xfer_size, 1048576);
@@ -200,7 +200,7 @@ static void test_minor_is_the_smaller_one(void **state)
 
         version(&wire, 0, minors[i], "{}", sizeof("{}"));
         expect_accepted(fixture, &wire, minors[i] < 2 ? minors[i] : 2);
-        client_free(fixture->client);
+        vfu_client_free(fixture->client);
         fixture->client = server_connect(&fixture->server);
     }
 }
@@ -242,7 +242,7 @@ static void test_extreme_max_msg_fds_are_accepted(void **state)
     struct fixture *fixture = *state;
 
     accept_json(fixture, "{\"capabilities\":{\"max_msg_fds\":0}}");
-    client_free(fixture->client);
+    vfu_client_free(fixture->client);
     fixture->client = server_connect(&fixture->server);
     accept_json(fixture, "{\"capabilities\":{\"max_msg_fds\":1024}}");
 }
@@ -255,12 +255,12 @@ static void test_twin_socket_not_supported_is_accepted(void **state)
 static void test_request_in_single_bytes_is_accepted(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct wire wire;
 
     version(&wire, 0, 0, QEMU_JSON, sizeof(QEMU_JSON));
     for (size_t i = 0; i < wire.size; i++) {
-        assert_int_equal(client_raw_send(fixture->client, wire.bytes + i, 1, NULL, 0), 0);
+        assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes + i, 1, NULL, 0), 0);
     }
     expect_reply(fixture->client, 1, VFIO_USER_VERSION, 0, &reply);
     check_reply(&reply, 0);
@@ -278,7 +278,8 @@ static void test_command_behind_version_is_answered(void **state)
     size = wire.size;
     wire_command(&second, 2, VFIO_USER_DEVICE_GET_INFO, &ask, sizeof(ask));
     memcpy(wire.bytes + size, second.bytes, second.size);
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, size + second.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, size + second.size, NULL, 0),
+                     0);
     expect_reply(fixture->client, 1, VFIO_USER_VERSION, 0, NULL);
     expect_reply(fixture->client, 2, VFIO_USER_DEVICE_GET_INFO, 0, NULL);
 }
@@ -288,7 +289,7 @@ static void test_second_version_is_einval_and_not_the_end(void **state)
     struct fixture *fixture = *state;
     struct wire wire;
 
-    assert_int_equal(client_negotiate(fixture->client), 0);
+    assert_int_equal(vfu_client_negotiate(fixture->client), 0);
     version(&wire, 0, 0, "{}", sizeof("{}"));
     wire_expect(fixture->client, &wire, NULL, 0, EINVAL);
     expect_served(fixture->client);
@@ -337,7 +338,7 @@ static void test_garbage_closes(void **state)
     uint8_t garbage[64];
 
     memset(garbage, 0xa5, sizeof(garbage));
-    assert_int_equal(client_raw_send(fixture->client, garbage, sizeof(garbage), NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, garbage, sizeof(garbage), NULL, 0), 0);
     expect_closed(fixture->client);
     expect_next_client(fixture);
 }
@@ -347,9 +348,9 @@ static void test_text_of_another_protocol_closes(void **state)
     static const char text[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     struct fixture *fixture = *state;
 
-    assert_int_equal(client_raw_send(fixture->client, text, sizeof(text) - 1, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, text, sizeof(text) - 1, NULL, 0), 0);
     /* Four letters of it announce a message of a length that is never sent, or too long. */
-    assert_return_code(shutdown(client_socket(fixture->client), SHUT_WR), errno);
+    assert_return_code(shutdown(vfu_client_socket(fixture->client), SHUT_WR), errno);
     expect_closed(fixture->client);
     expect_next_client(fixture);
 }
@@ -363,7 +364,8 @@ static void test_descriptor_on_version_closes_and_is_not_kept(void **state)
 
     assert_return_code(pipe(pipe_fds), errno);
     version(&wire, 0, 0, "{}", sizeof("{}"));
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, &pipe_fds[1], 1), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, &pipe_fds[1], 1),
+                     0);
     close(pipe_fds[1]);
     expect_closed(fixture->client);
     /* End of file: nobody has the writing end any more. */
@@ -481,8 +483,8 @@ static void test_client_that_leaves_inside_version_does_no_harm(void **state)
 
     version(&wire, 0, 0, QEMU_JSON, sizeof(QEMU_JSON));
     for (size_t size = 1; size < wire.size; size += 13) {
-        assert_int_equal(client_raw_send(fixture->client, wire.bytes, size, NULL, 0), 0);
-        client_free(fixture->client);
+        assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, size, NULL, 0), 0);
+        vfu_client_free(fixture->client);
         fixture->client = server_connect(&fixture->server);
     }
     expect_next_client(fixture);
@@ -492,7 +494,7 @@ static void test_half_close_ends_the_connection(void **state)
 {
     struct fixture *fixture = *state;
 
-    assert_return_code(shutdown(client_socket(fixture->client), SHUT_WR), errno);
+    assert_return_code(shutdown(vfu_client_socket(fixture->client), SHUT_WR), errno);
     expect_end(fixture->client);
     expect_next_client(fixture);
 }

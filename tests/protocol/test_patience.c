@@ -14,11 +14,11 @@
 
 #define PAGE 4096u
 
-typedef void start_fn(struct client *client);
+typedef void start_fn(struct vfu_client *client);
 
-static void send_bytes(struct client *client, const struct wire *wire, size_t size)
+static void send_bytes(struct vfu_client *client, const struct wire *wire, size_t size)
 {
-    assert_int_equal(client_raw_send(client, wire->bytes, size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire->bytes, size, NULL, 0), 0);
 }
 
 static void version_request(struct wire *wire)
@@ -37,11 +37,11 @@ static void map_request(struct wire *wire)
 
 /* --- before negotiation --- */
 
-static void say_nothing(struct client *client)
+static void say_nothing(struct vfu_client *client)
 {
 }
 
-static void send_a_byte_of_version(struct client *client)
+static void send_a_byte_of_version(struct vfu_client *client)
 {
     struct wire wire;
 
@@ -49,7 +49,7 @@ static void send_a_byte_of_version(struct client *client)
     send_bytes(client, &wire, 1);
 }
 
-static void send_version_but_its_end(struct client *client)
+static void send_version_but_its_end(struct vfu_client *client)
 {
     struct wire wire;
 
@@ -59,16 +59,16 @@ static void send_version_but_its_end(struct client *client)
 
 /* --- after negotiation --- */
 
-static void send_a_byte(struct client *client)
+static void send_a_byte(struct vfu_client *client)
 {
     struct wire wire;
 
-    assert_int_equal(client_negotiate(client), 0);
+    assert_int_equal(vfu_client_negotiate(client), 0);
     map_request(&wire);
     send_bytes(client, &wire, 1);
 }
 
-static void send_a_byte_with_descriptors(struct client *client)
+static void send_a_byte_with_descriptors(struct vfu_client *client)
 {
     int fds[16], fd = memory_create(PAGE);
     struct wire wire;
@@ -76,69 +76,69 @@ static void send_a_byte_with_descriptors(struct client *client)
     for (size_t i = 0; i < 16; i++) {
         fds[i] = fd;
     }
-    assert_int_equal(client_negotiate(client), 0);
+    assert_int_equal(vfu_client_negotiate(client), 0);
     map_request(&wire);
-    assert_int_equal(client_raw_send(client, wire.bytes, 1, fds, 16), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire.bytes, 1, fds, 16), 0);
     close(fd);
 }
 
-static void send_a_header(struct client *client)
+static void send_a_header(struct vfu_client *client)
 {
     struct wire wire;
 
-    assert_int_equal(client_negotiate(client), 0);
+    assert_int_equal(vfu_client_negotiate(client), 0);
     map_request(&wire);
     send_bytes(client, &wire, 16);
 }
 
-static void send_a_map_but_its_end(struct client *client)
+static void send_a_map_but_its_end(struct vfu_client *client)
 {
     struct wire wire;
 
-    assert_int_equal(client_negotiate(client), 0);
+    assert_int_equal(vfu_client_negotiate(client), 0);
     map_request(&wire);
     send_bytes(client, &wire, wire.size - 1);
 }
 
-static void announce_a_large_write(struct client *client)
+static void announce_a_large_write(struct vfu_client *client)
 {
     const struct vfio_user_region_access access = { .region = 2, .count = 1048576 };
     struct wire wire;
 
-    assert_int_equal(client_negotiate(client), 0);
+    assert_int_equal(vfu_client_negotiate(client), 0);
     wire_command(&wire, 1, VFIO_USER_REGION_WRITE, &access, sizeof(access));
     wire_header(&wire)->msg_size = 32 + 1048576;
     send_bytes(client, &wire, wire.size);
 }
 
 /* As many of them as the socket takes; none of the replies is ever read. */
-static void send_without_end(struct client *client, const struct wire *wire)
+static void send_without_end(struct vfu_client *client, const struct wire *wire)
 {
     int result;
 
-    client_set_timeout(client, 100);
+    vfu_client_set_timeout(client, 100);
     do {
-        result = client_raw_send(client, wire->bytes, wire->size, NULL, 0);
+        result = vfu_client_raw_send(client, wire->bytes, wire->size, NULL, 0);
     } while (result == 0);
     assert_true(result == -ETIMEDOUT || result == -EPIPE || result == -ECONNRESET);
 }
 
-static void never_read_data(struct client *client)
+static void never_read_data(struct vfu_client *client)
 {
     const struct vfio_user_region_access access = { .region = 1, .count = 65536 };
     struct wire wire;
 
-    assert_int_equal(client_negotiate(client), 0);
+    assert_int_equal(vfu_client_negotiate(client), 0);
     wire_command(&wire, 1, VFIO_USER_REGION_READ, &access, sizeof(access));
     send_without_end(client, &wire);
 }
 
-static void never_read_descriptors(struct client *client)
+static void never_read_descriptors(struct vfu_client *client)
 {
     const struct vfio_region_info info = { .argsz = 4096, .index = 4 };
     struct wire wire;
 
-    assert_int_equal(client_negotiate(client), 0);
+    assert_int_equal(vfu_client_negotiate(client), 0);
     wire_command(&wire, 1, VFIO_USER_DEVICE_GET_REGION_INFO, &info, sizeof(info));
     send_without_end(client, &wire);
 }
@@ -172,9 +172,9 @@ static const struct {
 #define NUISANCES (sizeof(nuisances) / sizeof(nuisances[0]))
 
 /* Hang-up is seen whatever lies unread in the socket. */
-static bool is_closed(struct client *client)
+static bool is_closed(struct vfu_client *client)
 {
-    struct pollfd poll_fd = { .fd = client_socket(client) };
+    struct pollfd poll_fd = { .fd = vfu_client_socket(client) };
 
     return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLHUP);
 }
@@ -187,7 +187,7 @@ static void test_clients_that_keep_a_server_waiting_are_cut_off(void **state)
 {
     const char *policy = is_polling() ? "impatient-polling" : "impatient";
     static struct server servers[NUISANCES];
-    struct client *clients[NUISANCES], *idle;
+    struct vfu_client *clients[NUISANCES], *idle;
     struct server idle_server;
 
     server_start(&idle_server, policy);
@@ -199,18 +199,18 @@ static void test_clients_that_keep_a_server_waiting_are_cut_off(void **state)
         nuisances[i].start(clients[i]);
     }
     for (size_t i = 0; i < NUISANCES; i++) {
-        struct client *next;
+        struct vfu_client *next;
 
         print_message("    %s\n", nuisances[i].what);
         expect_eventually(is_closed(clients[i]));
         next = server_negotiate(&servers[i]);
         expect_served(next);
-        client_free(next);
-        client_free(clients[i]);
+        vfu_client_free(next);
+        vfu_client_free(clients[i]);
         server_stop(&servers[i]);
     }
     expect_served(idle);
-    client_free(idle);
+    vfu_client_free(idle);
     server_stop(&idle_server);
 }
 
@@ -218,7 +218,7 @@ static void test_clients_that_keep_a_server_waiting_are_cut_off(void **state)
 static void test_slow_client_is_not_cut_off(void **state)
 {
     struct server server;
-    struct client *client;
+    struct vfu_client *client;
     struct wire wire;
 
     server_start(&server, is_polling() ? "polling" : "plain");
@@ -229,7 +229,7 @@ static void test_slow_client_is_not_cut_off(void **state)
         harness_pause();
     }
     expect_reply(client, 1, VFIO_USER_DMA_MAP, 0, NULL);
-    client_free(client);
+    vfu_client_free(client);
     server_stop(&server);
 }
 

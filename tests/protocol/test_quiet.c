@@ -53,7 +53,7 @@ static size_t broker_processes(const struct server *server, pid_t *found)
 /* Reads and writes of all kinds that need no descriptor. */
 static void access_registers(struct fixture *fixture, uint32_t count)
 {
-    struct client *client = fixture->client;
+    struct vfu_client *client = fixture->client;
 
     for (uint32_t i = 0; i < count; i++) {
         uint64_t offset = i * 8 % TEST_DEVICE_SCRATCH_SIZE;
@@ -61,16 +61,16 @@ static void access_registers(struct fixture *fixture, uint32_t count)
 
         switch (i % 4) {
         case 0:
-            assert_int_equal(client_region_write(client, 0, offset, &value, sizeof(value)), 0);
+            assert_int_equal(vfu_client_region_write(client, 0, offset, &value, sizeof(value)), 0);
             break;
         case 1:
-            assert_int_equal(client_region_post(client, 0, offset, &value, sizeof(value)), 0);
+            assert_int_equal(vfu_client_region_post(client, 0, offset, &value, sizeof(value)), 0);
             break;
         case 2:
-            assert_int_equal(client_region_read(client, 7, 0, &value, 4), 0);
+            assert_int_equal(vfu_client_region_read(client, 7, 0, &value, 4), 0);
             break;
         default:
-            assert_int_equal(client_region_read(client, 0, offset, &value, sizeof(value)), 0);
+            assert_int_equal(vfu_client_region_read(client, 0, offset, &value, sizeof(value)), 0);
         }
     }
 }
@@ -81,8 +81,8 @@ static void pass_descriptors(struct fixture *fixture, uint32_t count)
     int fd = memory_create(4096);
 
     for (uint32_t i = 0; i < count; i++) {
-        assert_int_equal(client_dma_map(fixture->client, 0, 4096, 3, fd, 0), 0);
-        assert_int_equal(client_dma_unmap(fixture->client, 0, 4096), 0);
+        assert_int_equal(vfu_client_dma_map(fixture->client, 0, 4096, 3, fd, 0), 0);
+        assert_int_equal(vfu_client_dma_unmap(fixture->client, 0, 4096), 0);
     }
     close(fd);
 }
@@ -91,10 +91,10 @@ static void pass_descriptors(struct fixture *fixture, uint32_t count)
 static void be_refused(struct fixture *fixture, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        struct client *second = server_connect(&fixture->server);
+        struct vfu_client *second = server_connect(&fixture->server);
 
         expect_closed(second);
-        client_free(second);
+        vfu_client_free(second);
     }
 }
 

@@ -57,7 +57,7 @@ static int serve_guest(void *opaque, uint64_t iova, void *data, uint64_t count, 
 
 /* --- every command --- */
 
-static void access_everything(struct client *client)
+static void access_everything(struct vfu_client *client)
 {
     const struct vfio_user_region_write writes[2] = {
         { .offset = 0, .region = 0, .count = 4, .data = { 1, 2, 3, 4 } },
@@ -67,81 +67,81 @@ static void access_everything(struct client *client)
     uint64_t done = 0;
 
     for (uint32_t region = 0; region < VFU_PCI_DEV_NUM_REGIONS; region++) {
-        AUTO_CLIENT_REGION info = { .fd = -1 };
-        struct client_io_fds io_fds;
+        AUTO_VFU_CLIENT_REGION info = { .fd = -1 };
+        struct vfu_client_io_fds io_fds;
 
-        assert_int_equal(client_get_region_info(client, region, &info), 0);
-        if (client_get_io_fds(client, region, &io_fds) == 0) {
-            client_io_fds_release(&io_fds);
+        assert_int_equal(vfu_client_get_region_info(client, region, &info), 0);
+        if (vfu_client_get_io_fds(client, region, &io_fds) == 0) {
+            vfu_client_io_fds_release(&io_fds);
         }
         if (info.flags & VFIO_REGION_INFO_FLAG_READ) {
-            client_region_read(client, region, 0, bytes, sizeof(bytes));
+            vfu_client_region_read(client, region, 0, bytes, sizeof(bytes));
         }
     }
-    assert_int_equal(client_region_write_multi(client, writes, 2, &done), 0);
+    assert_int_equal(vfu_client_region_write_multi(client, writes, 2, &done), 0);
     assert_int_equal(done, 2);
-    assert_int_equal(client_region_write(client, 3, 0, "ports", 5), 0);
+    assert_int_equal(vfu_client_region_write(client, 3, 0, "ports", 5), 0);
 }
 
-static void raise_interrupts(struct client *client)
+static void raise_interrupts(struct vfu_client *client)
 {
     for (uint32_t index = 0; index < VFU_DEV_NUM_IRQS; index++) {
         struct vfio_irq_info info;
 
-        assert_int_equal(client_get_irq_info(client, index, &info), 0);
+        assert_int_equal(vfu_client_get_irq_info(client, index, &info), 0);
         if (info.count > 0) {
-            assert_int_equal(client_irq_assign(client, index, 0, events, 1), 0);
+            assert_int_equal(vfu_client_irq_assign(client, index, 0, events, 1), 0);
             device_set(client, TEST_REG_TRIGGER, 0);
-            assert_int_equal(client_irq_disable(client, index), 0);
+            assert_int_equal(vfu_client_irq_disable(client, index), 0);
         }
     }
 }
 
-static void use_guest_memory(struct client *client)
+static void use_guest_memory(struct vfu_client *client)
 {
     uint8_t bitmap[64];
 
-    assert_int_equal(client_dma_map(client, 0x100000, 0x10000, 3, guest_fd, 0), 0);
-    assert_int_equal(client_dma_map(client, 0x200000, 0x10000, 3, -1, 0), 0);
-    assert_int_equal(client_dirty_start(client, 4096), 0);
+    assert_int_equal(vfu_client_dma_map(client, 0x100000, 0x10000, 3, guest_fd, 0), 0);
+    assert_int_equal(vfu_client_dma_map(client, 0x200000, 0x10000, 3, -1, 0), 0);
+    assert_int_equal(vfu_client_dirty_start(client, 4096), 0);
     device_set(client, (enum test_register)MIG_REG_ADDRESS, 0x100800);
     device_set(client, (enum test_register)MIG_REG_COUNT, 0x400);
     device_set(client, (enum test_register)MIG_REG_MAPPED_WRITE, 1);
-    assert_int_equal(client_dirty_report(client, 0x100000, 0x10000, 4096, bitmap), 0);
-    assert_int_equal(client_dirty_stop(client), 0);
+    assert_int_equal(vfu_client_dirty_report(client, 0x100000, 0x10000, 4096, bitmap), 0);
+    assert_int_equal(vfu_client_dirty_stop(client), 0);
     device_set(client, TEST_REG_GUEST_ADDRESS, 0x200100);
     device_set(client, TEST_REG_GUEST_COUNT, 0x200);
     device_set(client, TEST_REG_DMA_READ, 0);
     assert_int_equal(device_get(client, TEST_REG_RESULT), 0);
     device_set(client, TEST_REG_DMA_WRITE, 0);
     assert_int_equal(device_get(client, TEST_REG_RESULT), 0);
-    assert_int_equal(client_dma_unmap(client, 0x100000, 0x10000), 0);
-    assert_int_equal(client_dma_unmap_all(client), 0);
+    assert_int_equal(vfu_client_dma_unmap(client, 0x100000, 0x10000), 0);
+    assert_int_equal(vfu_client_dma_unmap_all(client), 0);
 }
 
-static void migrate(struct client *client)
+static void migrate(struct vfu_client *client)
 {
     uint8_t state[512];
     uint64_t flags;
     uint32_t n;
 
-    assert_int_equal(client_feature_get(client, VFIO_DEVICE_FEATURE_MIGRATION, NULL, 0, &flags, 8),
-                     0);
+    assert_int_equal(
+        vfu_client_feature_get(client, VFIO_DEVICE_FEATURE_MIGRATION, NULL, 0, &flags, 8), 0);
     device_set(client, (enum test_register)MIG_REG_LEFT, 700);
-    assert_int_equal(client_migration_set_state(client, VFIO_USER_DEVICE_STATE_STOP_COPY), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, VFIO_USER_DEVICE_STATE_STOP_COPY), 0);
     do {
-        assert_int_equal(client_migration_read(client, state, sizeof(state), &n), 0);
+        assert_int_equal(vfu_client_migration_read(client, state, sizeof(state), &n), 0);
     } while (n > 0);
-    assert_int_equal(client_migration_set_state(client, VFIO_USER_DEVICE_STATE_STOP), 0);
-    assert_int_equal(client_migration_set_state(client, VFIO_USER_DEVICE_STATE_RESUMING), 0);
-    assert_int_equal(client_migration_write(client, state, sizeof(state)), 0);
-    assert_int_equal(client_migration_set_state(client, VFIO_USER_DEVICE_STATE_STOP), 0);
-    assert_int_equal(client_migration_set_state(client, VFIO_USER_DEVICE_STATE_RUNNING), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, VFIO_USER_DEVICE_STATE_STOP), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, VFIO_USER_DEVICE_STATE_RESUMING), 0);
+    assert_int_equal(vfu_client_migration_write(client, state, sizeof(state)), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, VFIO_USER_DEVICE_STATE_STOP), 0);
+    assert_int_equal(vfu_client_migration_set_state(client, VFIO_USER_DEVICE_STATE_RUNNING), 0);
 }
 
-static void use_every_command(struct client *client, bool twin)
+static void use_every_command(struct vfu_client *client, bool twin)
 {
-    const struct client_offer offer = {
+    const struct vfu_client_offer offer = {
         .max_msg_fds = 8,
         .max_data_xfer_size = 1048576,
         .write_multiple = true,
@@ -149,16 +149,16 @@ static void use_every_command(struct client *client, bool twin)
     };
     struct vfio_user_device_info info;
 
-    client_set_dma(client, serve_guest, NULL);
-    assert_int_equal(client_negotiate_as(client, &offer), 0);
-    assert_int_equal(client_server_capabilities(client)->twin_socket, twin);
-    assert_int_equal(client_get_device_info(client, &info), 0);
+    vfu_client_set_dma(client, serve_guest, NULL);
+    assert_int_equal(vfu_client_negotiate_as(client, &offer), 0);
+    assert_int_equal(vfu_client_server_capabilities(client)->twin_socket, twin);
+    assert_int_equal(vfu_client_get_device_info(client, &info), 0);
     access_everything(client);
     raise_interrupts(client);
     use_guest_memory(client);
     migrate(client);
-    assert_int_equal(client_reset_device(client), 0);
-    assert_int_equal(client_get_device_info(client, &info), 0);
+    assert_int_equal(vfu_client_reset_device(client), 0);
+    assert_int_equal(vfu_client_get_device_info(client, &info), 0);
 }
 
 static void test_every_command(void **state)
@@ -504,17 +504,17 @@ static void make_request(struct random_request *request)
 
 /* Sends up to @count requests, then collects the replies. Returns false when the session is over.
  */
-static bool send_batch(struct client *client, uint32_t count)
+static bool send_batch(struct vfu_client *client, uint32_t count)
 {
     uint16_t ids[BATCH];
     uint32_t sent = 0;
 
     for (uint32_t i = 0; i < count; i++) {
         struct random_request random;
-        struct client_request request;
+        struct vfu_client_request request;
 
         make_request(&random);
-        request = (struct client_request){
+        request = (struct vfu_client_request){
             .command = random.command,
             .head = random.payload,
             .head_size = random.size,
@@ -522,15 +522,15 @@ static bool send_batch(struct client *client, uint32_t count)
             .fd_count = random.fd_count,
         };
         if (one_in(12)) {
-            if (client_post(client, &request) < 0) {
+            if (vfu_client_post(client, &request) < 0) {
                 return false;
             }
-        } else if (client_submit(client, &request, &ids[sent++]) < 0) {
+        } else if (vfu_client_submit(client, &request, &ids[sent++]) < 0) {
             return false;
         }
     }
     for (uint32_t i = 0; i < sent; i++) {
-        int result = client_collect(client, ids[i], NULL);
+        int result = vfu_client_collect(client, ids[i], NULL);
 
         assert_int_not_equal(result, -ETIMEDOUT);
         if (result < 0) {
@@ -542,7 +542,7 @@ static bool send_batch(struct client *client, uint32_t count)
 
 static void run_session(uint64_t number)
 {
-    const struct client_offer offer = {
+    const struct vfu_client_offer offer = {
         .max_msg_fds = 8,
         .max_data_xfer_size = number % 3 == 0 ? 65536 : 1048576,
         .write_multiple = number % 4 != 0,
@@ -554,12 +554,12 @@ static void run_session(uint64_t number)
     generator = number * 0x9e3779b97f4a7c15 | 1;
     assert_int_equal(fixture_setup_connected(&state), 0);
     fixture = state;
-    client_set_dma(fixture->client, serve_guest, NULL);
-    assert_int_equal(client_negotiate_as(fixture->client, &offer), 0);
+    vfu_client_set_dma(fixture->client, serve_guest, NULL);
+    assert_int_equal(vfu_client_negotiate_as(fixture->client, &offer), 0);
     /* Half of the sessions have some memory to begin with, so that more can be done. */
     if (one_in(2)) {
-        assert_int_equal(client_dma_map(fixture->client, 0x100000, 0x10000, 3, guest_fd, 0), 0);
-        assert_int_equal(client_dma_map(fixture->client, 0x200000, 0x10000, 3, -1, 0), 0);
+        assert_int_equal(vfu_client_dma_map(fixture->client, 0x100000, 0x10000, 3, guest_fd, 0), 0);
+        assert_int_equal(vfu_client_dma_map(fixture->client, 0x200000, 0x10000, 3, -1, 0), 0);
     }
     for (uint32_t left = REQUESTS; left > 0;) {
         uint32_t count = below(left < BATCH ? left : BATCH) + 1;

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void negotiate_with(struct client *client, const char *json, struct client_message *reply)
+static void negotiate_with(struct vfu_client *client, const char *json,
+                           struct vfu_client_message *reply)
 {
     const uint16_t numbers[2] = { 0, 1 };
     struct wire wire;
@@ -19,18 +20,18 @@ static void negotiate_with(struct client *client, const char *json, struct clien
     wire_begin(&wire, 1, VFIO_USER_VERSION);
     wire_add(&wire, numbers, sizeof(numbers));
     wire_add(&wire, json, strlen(json) + 1);
-    assert_int_equal(client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(client, wire.bytes, wire.size, NULL, 0), 0);
     expect_reply(client, 1, VFIO_USER_VERSION, 0, reply);
 }
 
-static bool says(const struct client_message *reply, const char *text)
+static bool says(const struct vfu_client_message *reply, const char *text)
 {
     return memmem(reply->payload, reply->size, text, strlen(text)) != NULL;
 }
 
-static void expect_no_grant(struct client *client, const char *json)
+static void expect_no_grant(struct vfu_client *client, const char *json)
 {
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     negotiate_with(client, json, &reply);
     assert_int_equal(reply.fds.count, 0);
@@ -70,7 +71,7 @@ static void test_client_that_takes_no_descriptors_is_granted_none(void **state)
 static void test_granted_it_comes_with_the_reply(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     struct stat status;
     int flags;
 
@@ -89,15 +90,15 @@ static void test_granted_it_comes_with_the_reply(void **state)
 static void test_client_library_takes_it(void **state)
 {
     struct fixture *fixture = *state;
-    const struct client_offer offer = {
+    const struct vfu_client_offer offer = {
         .max_msg_fds = 1,
         .max_data_xfer_size = 1048576,
         .twin_socket = true,
     };
 
-    assert_int_equal(client_twin_socket(fixture->client), -1);
-    assert_int_equal(client_negotiate_as(fixture->client, &offer), 0);
-    assert_true(client_twin_socket(fixture->client) >= 0);
+    assert_int_equal(vfu_client_twin_socket(fixture->client), -1);
+    assert_int_equal(vfu_client_negotiate_as(fixture->client, &offer), 0);
+    assert_true(vfu_client_twin_socket(fixture->client) >= 0);
     expect_served(fixture->client);
 }
 
@@ -113,7 +114,7 @@ static void test_version_without_reply_leaves_none_behind(void **state)
     wire_add(&wire, numbers, sizeof(numbers));
     wire_add(&wire, ASKING, sizeof(ASKING));
     wire_header(&wire)->flags = VFIO_USER_F_NO_REPLY;
-    assert_int_equal(client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(fixture->client, wire.bytes, wire.size, NULL, 0), 0);
     expect_served(fixture->client);
     assert_true(server_descriptors(&fixture->server) <= before);
 }
@@ -129,12 +130,12 @@ static bool has_hung_up(int sock)
 static void test_it_is_closed_with_the_connection(void **state)
 {
     struct fixture *fixture = *state;
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
     negotiate_with(fixture->client, ASKING, &reply);
     assert_int_equal(reply.fds.count, 1);
     assert_false(has_hung_up(reply.fds.fds[0]));
-    fixture->client = client_free(fixture->client);
+    fixture->client = vfu_client_free(fixture->client);
     expect_eventually(has_hung_up(reply.fds.fds[0]));
     fixture->client = server_negotiate(&fixture->server);
     expect_served(fixture->client);
@@ -146,11 +147,11 @@ static void test_each_client_gets_its_own(void **state)
     size_t before;
 
     for (int i = 0; i < 20; i++) {
-        AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+        AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
 
         negotiate_with(fixture->client, ASKING, &reply);
         assert_int_equal(reply.fds.count, 1);
-        client_free(fixture->client);
+        vfu_client_free(fixture->client);
         fixture->client = server_connect(&fixture->server);
         if (i == 0) {
             before = server_descriptors(&fixture->server);

@@ -24,7 +24,7 @@
 
 struct session {
     int server;
-    struct client *client;
+    struct vfu_client *client;
 };
 
 static void session_open(struct session *session)
@@ -33,12 +33,12 @@ static void session_open(struct session *session)
 
     make_pair(SOCK_STREAM | SOCK_NONBLOCK, pair);
     session->server = pair[0];
-    assert_int_equal(client_adopt(pair[1], 10000, &session->client), 0);
+    assert_int_equal(vfu_client_adopt(pair[1], 10000, &session->client), 0);
 }
 
 static void session_close(struct session *session)
 {
-    client_free(session->client);
+    vfu_client_free(session->client);
     close(session->server);
 }
 
@@ -151,11 +151,11 @@ static void player_start(struct player *player, const struct session *session, s
 /* The client sends nothing more: a player that still waits is told by the end of the stream. */
 static void player_stop(struct player *player, const struct session *session)
 {
-    shutdown(client_socket(session->client), SHUT_WR);
+    shutdown(vfu_client_socket(session->client), SHUT_WR);
     assert_int_equal(pthread_join(player->thread, NULL), 0);
 }
 
-static const struct client_request reset = { .command = VFIO_USER_DEVICE_RESET };
+static const struct vfu_client_request reset = { .command = VFIO_USER_DEVICE_RESET };
 
 /* --- requests and replies --- */
 
@@ -166,7 +166,7 @@ static void test_request_on_the_wire(void **state)
 
     session_open(&session);
     say_plain(&session, 1, VFIO_USER_DEVICE_RESET, REPLY, 0);
-    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(vfu_client_reset_device(session.client), 0);
     assert_int_equal(hear(&session, &header, sizeof(header)), sizeof(header));
     assert_int_equal(header.msg_id, 1);
     assert_int_equal(header.cmd, VFIO_USER_DEVICE_RESET);
@@ -183,15 +183,15 @@ static void test_replies_in_another_order(void **state)
 
     session_open(&session);
     for (size_t i = 0; i < 5; i++) {
-        assert_int_equal(client_submit(session.client, &reset, &ids[i]), 0);
+        assert_int_equal(vfu_client_submit(session.client, &reset, &ids[i]), 0);
     }
     for (size_t i = 5; i-- > 0;) {
         say_plain(&session, ids[i], VFIO_USER_DEVICE_RESET, FAILURE, 100 + (uint32_t)i);
     }
     for (size_t i = 0; i < 5; i++) {
-        assert_int_equal(client_collect(session.client, ids[i], NULL), 100 + i);
+        assert_int_equal(vfu_client_collect(session.client, ids[i], NULL), 100 + i);
     }
-    assert_int_equal(client_collect(session.client, ids[0], NULL), -ENOENT);
+    assert_int_equal(vfu_client_collect(session.client, ids[0], NULL), -ENOENT);
     session_close(&session);
 }
 
@@ -202,9 +202,9 @@ static void test_error_payload_is_drained(void **state)
 
     session_open(&session);
     say(&session, 1, VFIO_USER_DEVICE_RESET, FAILURE, EBUSY, payload, sizeof(payload), -1, 0);
-    assert_int_equal(client_reset_device(session.client), EBUSY);
+    assert_int_equal(vfu_client_reset_device(session.client), EBUSY);
     say_plain(&session, 2, VFIO_USER_DEVICE_RESET, REPLY, 0);
-    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(vfu_client_reset_device(session.client), 0);
     session_close(&session);
 }
 
@@ -216,7 +216,7 @@ static void test_error_without_errno_is_einval(void **state)
     session_open(&session);
     for (uint16_t i = 0; i < 3; i++) {
         say_plain(&session, (uint16_t)(1 + i), VFIO_USER_DEVICE_RESET, FAILURE, errors[i]);
-        assert_int_equal(client_reset_device(session.client), EINVAL);
+        assert_int_equal(vfu_client_reset_device(session.client), EINVAL);
     }
     session_close(&session);
 }
@@ -228,7 +228,7 @@ static void test_descriptors_of_an_error_are_closed(void **state)
 
     session_open(&session);
     say(&session, 1, VFIO_USER_DEVICE_RESET, FAILURE, EIO, NULL, 0, fd, 20);
-    assert_int_equal(client_reset_device(session.client), EIO);
+    assert_int_equal(vfu_client_reset_device(session.client), EIO);
     session_close(&session);
     close(fd);
 }
@@ -240,7 +240,7 @@ static void test_descriptors_that_nobody_wants_are_eproto(void **state)
 
     session_open(&session);
     say(&session, 1, VFIO_USER_DEVICE_RESET, REPLY, 0, NULL, 0, fd, 253);
-    assert_int_equal(client_reset_device(session.client), -EPROTO);
+    assert_int_equal(vfu_client_reset_device(session.client), -EPROTO);
     session_close(&session);
     close(fd);
 }
@@ -253,19 +253,19 @@ static void test_reply_of_another_size_is_eproto(void **state)
 
     session_open(&session);
     say(&session, 1, VFIO_USER_DEVICE_GET_INFO, REPLY, 0, payload, 15, -1, 0);
-    assert_int_equal(client_get_device_info(session.client, &info), -EPROTO);
+    assert_int_equal(vfu_client_get_device_info(session.client, &info), -EPROTO);
     say(&session, 2, VFIO_USER_DEVICE_GET_INFO, REPLY, 0, payload, 17, -1, 0);
-    assert_int_equal(client_get_device_info(session.client, &info), -EPROTO);
+    assert_int_equal(vfu_client_get_device_info(session.client, &info), -EPROTO);
     say(&session, 3, VFIO_USER_DEVICE_GET_INFO, REPLY, 0, payload, 16, -1, 0);
-    assert_int_equal(client_get_device_info(session.client, &info), 0);
+    assert_int_equal(vfu_client_get_device_info(session.client, &info), 0);
     session_close(&session);
 }
 
 /* The stream makes no sense any more: this call and all later ones say so. */
 static void expect_broken(struct session *session)
 {
-    assert_int_equal(client_reset_device(session->client), -EPROTO);
-    assert_int_equal(client_reset_device(session->client), -EPROTO);
+    assert_int_equal(vfu_client_reset_device(session->client), -EPROTO);
+    assert_int_equal(vfu_client_reset_device(session->client), -EPROTO);
     session_close(session);
 }
 
@@ -335,7 +335,7 @@ static void test_reply_in_single_bytes(void **state)
     for (size_t i = 0; i < sizeof(message); i++) {
         assert_int_equal(send(session.server, message + i, 1, 0), 1);
     }
-    assert_int_equal(client_get_device_info(session.client, &got), 0);
+    assert_int_equal(vfu_client_get_device_info(session.client, &got), 0);
     assert_memory_equal(&got, &info, sizeof(info));
     session_close(&session);
 }
@@ -347,12 +347,12 @@ static void test_silent_server_is_etimedout(void **state)
     struct session session;
 
     session_open(&session);
-    client_set_timeout(session.client, 20);
-    assert_int_equal(client_reset_device(session.client), -ETIMEDOUT);
+    vfu_client_set_timeout(session.client, 20);
+    assert_int_equal(vfu_client_reset_device(session.client), -ETIMEDOUT);
     /* Its answer comes late and is nobody's; the connection goes on. */
     say_plain(&session, 1, VFIO_USER_DEVICE_RESET, FAILURE, EIO);
     say_plain(&session, 2, VFIO_USER_DEVICE_RESET, REPLY, 0);
-    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(vfu_client_reset_device(session.client), 0);
     session_close(&session);
 }
 
@@ -363,13 +363,13 @@ static void test_server_that_does_not_read_is_etimedout(void **state)
     int result;
 
     session_open(&session);
-    client_set_timeout(session.client, 20);
+    vfu_client_set_timeout(session.client, 20);
     do {
-        result = client_region_post(session.client, 0, 0, data, sizeof(data));
+        result = vfu_client_region_post(session.client, 0, 0, data, sizeof(data));
     } while (result == 0);
     assert_int_equal(result, -ETIMEDOUT);
     /* Half a message is out: nothing can follow. */
-    assert_int_equal(client_reset_device(session.client), -ETIMEDOUT);
+    assert_int_equal(vfu_client_reset_device(session.client), -ETIMEDOUT);
     session_close(&session);
 }
 
@@ -379,8 +379,8 @@ static void test_server_that_leaves_is_enotconn(void **state)
 
     session_open(&session);
     assert_return_code(shutdown(session.server, SHUT_RDWR), errno);
-    assert_int_equal(client_reset_device(session.client), -ENOTCONN);
-    assert_int_equal(client_reset_device(session.client), -ENOTCONN);
+    assert_int_equal(vfu_client_reset_device(session.client), -ENOTCONN);
+    assert_int_equal(vfu_client_reset_device(session.client), -ENOTCONN);
     session_close(&session);
 }
 
@@ -392,21 +392,21 @@ static void test_last_words_are_heard(void **state)
     session_open(&session);
     say_plain(&session, 1, VFIO_USER_VERSION, FAILURE, EINVAL);
     assert_return_code(shutdown(session.server, SHUT_RDWR), errno);
-    assert_int_equal(client_negotiate(session.client), EINVAL);
-    assert_int_equal(client_reset_device(session.client), -ENOTCONN);
+    assert_int_equal(vfu_client_negotiate(session.client), EINVAL);
+    assert_int_equal(vfu_client_reset_device(session.client), -ENOTCONN);
     session_close(&session);
 }
 
 static void test_nobody_listens(void **state)
 {
-    struct client *client;
+    struct vfu_client *client;
 
-    assert_int_equal(client_connect("/nonexistent/socket", 100, &client), -ENOENT);
-    assert_int_equal(client_connect("", 100, &client), -ECONNREFUSED);
+    assert_int_equal(vfu_client_connect("/nonexistent/socket", 100, &client), -ENOENT);
+    assert_int_equal(vfu_client_connect("", 100, &client), -ECONNREFUSED);
     assert_int_equal(
-        client_connect("/a/path/that/is/longer/than/the/hundred/and/eight/bytes/that/a/socket/"
-                       "address/has/room/for/in/its/one/member",
-                       100, &client),
+        vfu_client_connect("/a/path/that/is/longer/than/the/hundred/and/eight/bytes/that/a/socket/"
+                           "address/has/room/for/in/its/one/member",
+                           100, &client),
         -ENAMETOOLONG);
 }
 
@@ -421,9 +421,9 @@ static void test_commands_of_the_server_are_refused(void **state)
     session_open(&session);
     say(&session, 500, VFIO_USER_DMA_READ, 0, 0, range, sizeof(range), -1, 0);
     say_plain(&session, 1, VFIO_USER_DEVICE_RESET, REPLY, 0);
-    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(vfu_client_reset_device(session.client), 0);
     say_plain(&session, 2, VFIO_USER_DEVICE_RESET, REPLY, 0);
-    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(vfu_client_reset_device(session.client), 0);
 
     assert_int_equal(hear(&session, heard, sizeof(heard)), sizeof(heard));
     assert_int_equal(heard[0].cmd, VFIO_USER_DEVICE_RESET);
@@ -444,7 +444,7 @@ static void test_no_reply_command_of_the_server_is_dropped(void **state)
     session_open(&session);
     say(&session, 500, VFIO_USER_DMA_WRITE, VFIO_USER_F_NO_REPLY, 0, range, sizeof(range), fd, 2);
     say_plain(&session, 1, VFIO_USER_DEVICE_RESET, REPLY, 0);
-    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(vfu_client_reset_device(session.client), 0);
     assert_int_equal(hear(&session, heard, sizeof(heard)), sizeof(heard[0]));
     session_close(&session);
     close(fd);
@@ -457,16 +457,16 @@ static void test_endless_commands_of_the_server_are_cut_off(void **state)
 
     session_open(&session);
     /* It never reads the refusals: they pile up until the client has had enough. */
-    client_set_timeout(session.client, 20);
+    vfu_client_set_timeout(session.client, 20);
     for (size_t i = 0; i < 100 && (result == 0 || result == -ETIMEDOUT); i++) {
         struct vfio_user_header header = { .msg_size = 16, .cmd = VFIO_USER_DMA_READ };
 
         while (send(session.server, &header, sizeof(header), MSG_DONTWAIT) > 0) {
         }
-        result = client_reset_device(session.client);
+        result = vfu_client_reset_device(session.client);
     }
     assert_true(result == -ENOBUFS || result == -ETIMEDOUT);
-    assert_true(client_reset_device(session.client) < 0);
+    assert_true(vfu_client_reset_device(session.client) < 0);
     session_close(&session);
 }
 
@@ -476,11 +476,11 @@ static int negotiate_with(struct session *session, const void *payload, size_t s
 {
     session_open(session);
     say(session, 1, VFIO_USER_VERSION, REPLY, 0, payload, size, -1, 0);
-    return client_negotiate(session->client);
+    return vfu_client_negotiate(session->client);
 }
 
 static int negotiate(uint16_t major, uint16_t minor, const char *json,
-                     struct client_capabilities *server)
+                     struct vfu_client_capabilities *server)
 {
     uint8_t payload[1024];
     size_t size = json != NULL ? strlen(json) + 1 : 0;
@@ -494,7 +494,7 @@ static int negotiate(uint16_t major, uint16_t minor, const char *json,
     }
     result = negotiate_with(&session, payload, 4 + size);
     if (server != NULL) {
-        *server = *client_server_capabilities(session.client);
+        *server = *vfu_client_server_capabilities(session.client);
     }
     session_close(&session);
     return result;
@@ -502,7 +502,7 @@ static int negotiate(uint16_t major, uint16_t minor, const char *json,
 
 static void test_capabilities_of_the_server(void **state)
 {
-    struct client_capabilities server;
+    struct vfu_client_capabilities server;
 
     assert_int_equal(negotiate(0, 1,
                                "{\"capabilities\":{\"max_msg_fds\":16,\"max_dma_maps\":77,"
@@ -525,7 +525,7 @@ static void test_missing_capabilities_have_their_defaults(void **state)
     const char *const texts[] = { NULL, "{}", "{\"capabilities\":{}}" };
 
     for (size_t i = 0; i < 3; i++) {
-        struct client_capabilities server;
+        struct vfu_client_capabilities server;
 
         assert_int_equal(negotiate(0, 0, texts[i], &server), 0);
         assert_int_equal(server.max_msg_fds, 1);
@@ -575,7 +575,7 @@ static void test_bad_answers_to_version_are_eproto(void **state)
 static int negotiate_twin(struct session *session, bool offered, const char *capability, int fd,
                           size_t fd_count)
 {
-    const struct client_offer offer = {
+    const struct vfu_client_offer offer = {
         .max_msg_fds = 8,
         .max_data_xfer_size = 1048576,
         .twin_socket = offered,
@@ -585,7 +585,7 @@ static int negotiate_twin(struct session *session, bool offered, const char *cap
 
     session_open(session);
     say(session, 1, VFIO_USER_VERSION, REPLY, 0, payload, 4 + (size_t)n + 1, fd, fd_count);
-    return client_negotiate_as(session->client, &offer);
+    return vfu_client_negotiate_as(session->client, &offer);
 }
 
 /* protocol.md 2.6, "wrong grant" */
@@ -616,7 +616,7 @@ static void test_bad_twin_sockets_are_eproto(void **state)
 
         assert_int_equal(
             negotiate_twin(&session, bad[i].offered, bad[i].capability, fd, bad[i].fds), -EPROTO);
-        assert_int_equal(client_twin_socket(session.client), -1);
+        assert_int_equal(vfu_client_twin_socket(session.client), -1);
         session_close(&session);
     }
     close(fd);
@@ -635,14 +635,14 @@ static void test_commands_on_the_twin_socket_are_answered_there(void **state)
                                     1),
                      0);
     assert_int_equal(send(pair[0], &command, sizeof(command), 0), sizeof(command));
-    assert_int_equal(client_serve(session.client), 0);
+    assert_int_equal(vfu_client_serve(session.client), 0);
     assert_int_equal(recv(pair[0], &heard, sizeof(heard), 0), sizeof(heard));
     assert_int_equal(heard.msg_id, 9);
     assert_int_equal(heard.error_no, ENOTSUP);
     /* Our commands do not go there, so no reply can come from there. */
     heard.flags = REPLY;
     assert_int_equal(send(pair[0], &heard, sizeof(heard), 0), sizeof(heard));
-    assert_int_equal(client_reset_device(session.client), -EPROTO);
+    assert_int_equal(vfu_client_reset_device(session.client), -EPROTO);
     session_close(&session);
     close_pair(pair);
 }
@@ -693,9 +693,9 @@ static void test_bad_commands_of_the_server_have_their_errno(void **state)
         uint64_t calls = 0;
 
         session_open(&session);
-        client_set_dma(session.client, remember, &calls);
+        vfu_client_set_dma(session.client, remember, &calls);
         say(&session, 77, asked[i].command, 0, 0, payload, asked[i].size, fd, asked[i].fds);
-        assert_int_equal(client_serve(session.client), 0);
+        assert_int_equal(vfu_client_serve(session.client), 0);
         assert_int_equal(hear(&session, &heard, sizeof(heard)), sizeof(heard));
         assert_int_equal(heard.msg_id, 77);
         assert_int_equal(heard.cmd, asked[i].command);
@@ -716,7 +716,7 @@ struct io_answer {
 } __attribute__((packed));
 
 static int io_fds(uint32_t argsz, uint32_t count, const void *entries, size_t size, size_t fd_count,
-                  struct client_io_fds *result)
+                  struct vfu_client_io_fds *result)
 {
     struct io_answer whole = { .head = { .argsz = argsz, .index = 3, .count = count } };
     struct turn turns[2] = {
@@ -733,7 +733,7 @@ static int io_fds(uint32_t argsz, uint32_t count, const void *entries, size_t si
     turns[1].fd = make_descriptor();
     session_open(&session);
     player_start(&player, &session, turns, 2);
-    err = client_get_io_fds(session.client, 3, result);
+    err = vfu_client_get_io_fds(session.client, 3, result);
     player_stop(&player, &session);
     session_close(&session);
     close(turns[1].fd);
@@ -750,23 +750,23 @@ static void test_io_fds_of_both_layouts(void **state)
         { .offset = 4, .size = 4, .fd_index = 1, .user_data = 7 },
         { .offset = 8, .size = 2, .fd_index = UINT32_MAX },
     };
-    struct client_io_fds got;
+    struct vfu_client_io_fds got;
 
     assert_int_equal(io_fds(16 + 96, 2, large, 96, 2, &got), 0);
     assert_int_equal(got.count, 2);
     assert_int_equal(got.fds.count, 2);
     assert_int_equal(got.entries[0].datamatch, 7);
-    client_io_fds_release(&got);
+    vfu_client_io_fds_release(&got);
     assert_int_equal(io_fds(16 + 80, 2, small, 80, 2, &got), 0);
     assert_int_equal(got.entries[0].datamatch, 7);
     assert_int_equal(got.entries[1].gpa_offset, 8);
-    client_io_fds_release(&got);
+    vfu_client_io_fds_release(&got);
 }
 
 static void test_bad_io_fds_are_eproto(void **state)
 {
     entry_t entries[2] = { { .fd_index = 0 }, { .fd_index = 1 } };
-    struct client_io_fds got;
+    struct vfu_client_io_fds got;
 
     assert_int_equal(io_fds(16 + 96, 3, entries, 96, 2, &got), -EPROTO);
     assert_int_equal(io_fds(16 + 96, 2, entries, 95, 2, &got), -EPROTO);
@@ -808,7 +808,7 @@ static const struct region_answer good_answer = {
 };
 
 static int region_info(const struct region_answer *whole, size_t size, int fd, size_t fd_count,
-                       struct client_region *region)
+                       struct vfu_client_region *region)
 {
     struct vfio_region_info truncated = whole->info;
     struct turn turns[2] = {
@@ -823,7 +823,7 @@ static int region_info(const struct region_answer *whole, size_t size, int fd, s
     truncated.cap_offset = 0;
     session_open(&session);
     player_start(&player, &session, turns, 2);
-    result = client_get_region_info(session.client, 4, region);
+    result = vfu_client_get_region_info(session.client, 4, region);
     player_stop(&player, &session);
     session_close(&session);
     return result;
@@ -831,7 +831,7 @@ static int region_info(const struct region_answer *whole, size_t size, int fd, s
 
 static void test_region_with_areas(void **state)
 {
-    struct client_region region;
+    struct vfu_client_region region;
     int fd = make_descriptor();
 
     assert_int_equal(region_info(&good_answer, sizeof(good_answer), fd, 1, &region), 0);
@@ -843,15 +843,15 @@ static void test_region_with_areas(void **state)
     assert_int_equal(region.area_count, 2);
     assert_int_equal(region.areas[1].offset, 0x8000);
     assert_int_equal(region.areas[1].size, 0x8000);
-    client_region_release(&region);
-    client_region_release(&region);
+    vfu_client_region_release(&region);
+    vfu_client_region_release(&region);
     close(fd);
 }
 
 static void test_region_without_areas_is_mapped_as_a_whole(void **state)
 {
     struct region_answer answer = good_answer;
-    struct client_region region;
+    struct vfu_client_region region;
     int fd = make_descriptor();
 
     answer.info.flags &= ~(uint32_t)VFIO_REGION_INFO_FLAG_CAPS;
@@ -860,7 +860,7 @@ static void test_region_without_areas_is_mapped_as_a_whole(void **state)
     assert_int_equal(region.area_count, 1);
     assert_int_equal(region.areas[0].offset, 0);
     assert_int_equal(region.areas[0].size, 0x10000);
-    client_region_release(&region);
+    vfu_client_region_release(&region);
     close(fd);
 }
 
@@ -868,7 +868,7 @@ static void test_region_without_areas_is_mapped_as_a_whole(void **state)
 static void test_bad_region_answers_are_eproto(void **state)
 {
     struct region_answer bad[12];
-    struct client_region region;
+    struct vfu_client_region region;
     int fd = make_descriptor();
 
     for (size_t i = 0; i < 12; i++) {
@@ -913,18 +913,18 @@ static void test_bad_feature_replies_are_eproto(void **state)
 
     session_open(&session);
     say(&session, 1, VFIO_USER_DEVICE_FEATURE, REPLY, 0, &reply, 15, -1, 0);
-    assert_int_equal(client_migration_get_state(session.client, &now), -EPROTO);
+    assert_int_equal(vfu_client_migration_get_state(session.client, &now), -EPROTO);
     reply.head.argsz = 17;
     say(&session, 2, VFIO_USER_DEVICE_FEATURE, REPLY, 0, &reply, 16, -1, 0);
-    assert_int_equal(client_migration_get_state(session.client, &now), -EPROTO);
+    assert_int_equal(vfu_client_migration_get_state(session.client, &now), -EPROTO);
     assert_int_equal(now, 77);
     reply.head.argsz = 16;
     say(&session, 3, VFIO_USER_DEVICE_FEATURE, REPLY, 0, &reply, 16, -1, 0);
-    assert_int_equal(client_migration_get_state(session.client, &now), 0);
+    assert_int_equal(vfu_client_migration_get_state(session.client, &now), 0);
     assert_int_equal(now, VFIO_USER_DEVICE_STATE_STOP);
     /* The answer to SET is the request. */
     say(&session, 4, VFIO_USER_DEVICE_FEATURE, REPLY, 0, &reply, 16, -1, 0);
-    assert_int_equal(client_migration_set_state(session.client, VFIO_USER_DEVICE_STATE_STOP),
+    assert_int_equal(vfu_client_migration_set_state(session.client, VFIO_USER_DEVICE_STATE_STOP),
                      -EPROTO);
     session_close(&session);
 }
@@ -942,12 +942,12 @@ static void test_bad_data_replies_are_eproto(void **state)
         payload[1] = sizes[i][0];
         say(&session, (uint16_t)(1 + i), VFIO_USER_MIG_DATA_READ, REPLY, 0, payload, sizes[i][1],
             -1, 0);
-        assert_int_equal(client_migration_read(session.client, data, 8, &n), -EPROTO);
+        assert_int_equal(vfu_client_migration_read(session.client, data, 8, &n), -EPROTO);
     }
     /* Longer than the number in it is fine. */
     payload[1] = 2;
     say(&session, 5, VFIO_USER_MIG_DATA_READ, REPLY, 0, payload, 16, -1, 0);
-    assert_int_equal(client_migration_read(session.client, data, 8, &n), 0);
+    assert_int_equal(vfu_client_migration_read(session.client, data, 8, &n), 0);
     assert_int_equal(n, 2);
     session_close(&session);
 }
@@ -975,20 +975,20 @@ static void test_bad_bitmaps_are_eproto(void **state)
     memcpy(answer, &reply, sizeof(reply));
     answer[4] = 1;
     say(&session, 1, VFIO_USER_DEVICE_FEATURE, REPLY, 0, answer, 32, -1, 0);
-    assert_int_equal(client_dirty_report(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
+    assert_int_equal(vfu_client_dirty_report(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
     say(&session, 2, VFIO_USER_DEVICE_FEATURE, REPLY, 0, answer, 40, -1, 0);
-    assert_int_equal(client_dirty_report(session.client, 4096, 4096, 4096, &bitmap), -EPROTO);
+    assert_int_equal(vfu_client_dirty_report(session.client, 4096, 4096, 4096, &bitmap), -EPROTO);
     assert_int_equal(bitmap, 0);
     say(&session, 3, VFIO_USER_DEVICE_FEATURE, REPLY, 0, answer, 40, -1, 0);
-    assert_int_equal(client_dirty_report(session.client, 0, 4096, 4096, &bitmap), 0);
+    assert_int_equal(vfu_client_dirty_report(session.client, 0, 4096, 4096, &bitmap), 0);
     assert_int_equal(bitmap, 1);
     memcpy(answer, &unmap, sizeof(unmap));
     answer[3] = 4096;
     answer[4] = 16; /* not what was asked for */
     say(&session, 4, VFIO_USER_DMA_UNMAP, REPLY, 0, answer, 48, -1, 0);
-    assert_int_equal(client_dma_unmap_dirty(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
+    assert_int_equal(vfu_client_dma_unmap_dirty(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
     say(&session, 5, VFIO_USER_DMA_UNMAP, REPLY, 0, answer, 24, -1, 0);
-    assert_int_equal(client_dma_unmap_dirty(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
+    assert_int_equal(vfu_client_dma_unmap_dirty(session.client, 0, 4096, 4096, &bitmap), -EPROTO);
     session_close(&session);
 }
 
@@ -1004,14 +1004,14 @@ static void test_bad_read_replies_are_eproto(void **state)
     session_open(&session);
     memcpy(payload, &access, sizeof(access));
     say(&session, 1, VFIO_USER_REGION_READ, REPLY, 0, payload, 23, -1, 0);
-    assert_int_equal(client_region_read(session.client, 0, 0, &value, 8), -EPROTO);
+    assert_int_equal(vfu_client_region_read(session.client, 0, 0, &value, 8), -EPROTO);
     access.count = 7;
     memcpy(payload, &access, sizeof(access));
     say(&session, 2, VFIO_USER_REGION_READ, REPLY, 0, payload, 24, -1, 0);
-    assert_int_equal(client_region_read(session.client, 0, 0, &value, 8), -EPROTO);
+    assert_int_equal(vfu_client_region_read(session.client, 0, 0, &value, 8), -EPROTO);
     access.count = 9;
     say(&session, 3, VFIO_USER_REGION_WRITE, REPLY, 0, &access, 16, -1, 0);
-    assert_int_equal(client_region_write(session.client, 0, 0, &value, 8), -EPROTO);
+    assert_int_equal(vfu_client_region_write(session.client, 0, 0, &value, 8), -EPROTO);
     session_close(&session);
 }
 
@@ -1024,7 +1024,7 @@ static void test_posted_write_wants_no_reply(void **state)
     uint32_t value = 0x01020304;
 
     session_open(&session);
-    assert_int_equal(client_region_post(session.client, 2, 64, &value, sizeof(value)), 0);
+    assert_int_equal(vfu_client_region_post(session.client, 2, 64, &value, sizeof(value)), 0);
     assert_int_equal(hear(&session, heard, sizeof(heard)), 36);
     header = (const struct vfio_user_header *)heard;
     assert_int_equal(header->flags, VFIO_USER_F_NO_REPLY);
@@ -1044,8 +1044,8 @@ static void test_several_writes_that_the_server_does_not_offer_are_refused_here(
     uint8_t byte;
 
     session_open(&session);
-    assert_int_equal(client_region_write_multi(session.client, &one, 1, NULL), -EOPNOTSUPP);
-    assert_int_equal(client_region_post_multi(session.client, &one, 1), -EOPNOTSUPP);
+    assert_int_equal(vfu_client_region_write_multi(session.client, &one, 1, NULL), -EOPNOTSUPP);
+    assert_int_equal(vfu_client_region_post_multi(session.client, &one, 1), -EOPNOTSUPP);
     assert_int_equal(hear(&session, &byte, 1), 0);
     session_close(&session);
 }
@@ -1061,16 +1061,17 @@ static void test_several_writes_with_a_bad_answer_are_eproto(void **state)
 
     session_open(&session);
     say(&session, 1, VFIO_USER_VERSION, REPLY, 0, json, sizeof(json), -1, 0);
-    assert_int_equal(client_negotiate(session.client), 0);
+    assert_int_equal(vfu_client_negotiate(session.client), 0);
     for (uint16_t i = 0; i < 3; i++) {
         say(&session, (uint16_t)(2 + i), VFIO_USER_REGION_WRITE_MULTI, REPLY, 0, &answers[i], 8, -1,
             0);
-        assert_int_equal(client_region_write_multi(session.client, two, 2, &done),
+        assert_int_equal(vfu_client_region_write_multi(session.client, two, 2, &done),
                          i == 2 ? -EPROTO : 0);
         assert_int_equal(done, i == 2 ? 0 : answers[i]);
     }
-    assert_int_equal(client_region_write_multi(session.client, two, CLIENT_WRITES_MAX + 1, &done),
-                     -E2BIG);
+    assert_int_equal(
+        vfu_client_region_write_multi(session.client, two, VFU_CLIENT_WRITES_MAX + 1, &done),
+        -E2BIG);
     session_close(&session);
 }
 
@@ -1090,8 +1091,8 @@ static void test_eventfds_are_sent_in_batches_the_server_takes(void **state)
     }
     session_open(&session);
     player_start(&player, &session, turns, 4);
-    assert_int_equal(client_negotiate(session.client), 0);
-    assert_int_equal(client_irq_assign(session.client, 2, 10, events, 7), 0);
+    assert_int_equal(vfu_client_negotiate(session.client), 0);
+    assert_int_equal(vfu_client_irq_assign(session.client, 2, 10, events, 7), 0);
     player_stop(&player, &session);
     for (uint32_t i = 0; i < 3; i++) {
         const struct turn *turn = &turns[1 + i];
@@ -1112,7 +1113,7 @@ static void test_eventfds_are_sent_in_batches_the_server_takes(void **state)
 static void test_too_many_descriptors_are_e2big(void **state)
 {
     int fds[FD_LIST_MAX + 1] = { 0 };
-    const struct client_request request = {
+    const struct vfu_client_request request = {
         .command = VFIO_USER_DMA_MAP,
         .fds = fds,
         .fd_count = FD_LIST_MAX + 1,
@@ -1120,11 +1121,11 @@ static void test_too_many_descriptors_are_e2big(void **state)
     struct session session;
 
     session_open(&session);
-    assert_int_equal(client_command(session.client, &request, NULL), -E2BIG);
-    assert_int_equal(client_raw_send(session.client, "x", 1, fds, FD_LIST_MAX + 1), -E2BIG);
+    assert_int_equal(vfu_client_command(session.client, &request, NULL), -E2BIG);
+    assert_int_equal(vfu_client_raw_send(session.client, "x", 1, fds, FD_LIST_MAX + 1), -E2BIG);
     /* Nothing was sent: the connection is as it was. */
     say_plain(&session, 2, VFIO_USER_DEVICE_RESET, REPLY, 0);
-    assert_int_equal(client_reset_device(session.client), 0);
+    assert_int_equal(vfu_client_reset_device(session.client), 0);
     session_close(&session);
 }
 
@@ -1137,11 +1138,11 @@ static void test_unread_replies_are_released(void **state)
 
     session_open(&session);
     for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(client_submit(session.client, &reset, &ids[i]), 0);
+        assert_int_equal(vfu_client_submit(session.client, &reset, &ids[i]), 0);
         say(&session, ids[i], VFIO_USER_DEVICE_RESET, REPLY, 0, payload, sizeof(payload), fd, 4);
     }
     /* The first two arrive with the third one, and nobody collects them. */
-    assert_int_equal(client_collect(session.client, ids[2], NULL), 0);
+    assert_int_equal(vfu_client_collect(session.client, ids[2], NULL), 0);
     session_close(&session);
     close(fd);
 }
@@ -1185,10 +1186,10 @@ static void test_endless_commands_of_the_server_do_not_outlast_the_timeout(void 
     pthread_t thread;
 
     session_open(&session);
-    client_set_timeout(session.client, 50);
+    vfu_client_set_timeout(session.client, 50);
     assert_int_equal(pthread_create(&thread, NULL, flood, &session), 0);
-    assert_int_equal(client_get_device_info(session.client, &info), -ETIMEDOUT);
-    client_free(session.client);
+    assert_int_equal(vfu_client_get_device_info(session.client, &info), -ETIMEDOUT);
+    vfu_client_free(session.client);
     pthread_join(thread, NULL);
     close(session.server);
 }
@@ -1196,7 +1197,7 @@ static void test_endless_commands_of_the_server_do_not_outlast_the_timeout(void 
 static void test_offer_names_every_capability(void **state)
 {
     static const struct vfio_user_version version = { .minor = 2 };
-    const struct client_offer offer = {
+    const struct vfu_client_offer offer = {
         .max_msg_fds = 3,
         .max_data_xfer_size = 65536,
         .max_dma_maps = 17,
@@ -1211,7 +1212,7 @@ static void test_offer_names_every_capability(void **state)
     session_open(&session);
     say(&session, 1, VFIO_USER_VERSION, REPLY, 0, &version, sizeof(version), -1, 0);
     /* A reply that comes before its command is one to nobody, but the command was sent. */
-    client_negotiate_as(session.client, &offer);
+    vfu_client_negotiate_as(session.client, &offer);
     hear(&session, text, sizeof(text) - 1);
     assert_string_equal(text + sizeof(struct vfio_user_header) + sizeof(version),
                         "{\"capabilities\":{\"max_msg_fds\":3,\"max_data_xfer_size\":65536,"

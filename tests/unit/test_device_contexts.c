@@ -36,7 +36,7 @@
 
 struct device {
     vfu_ctx_t *ctx;
-    struct client *client;
+    struct vfu_client *client;
     char path[64];
     bool attached;
     uint64_t value; /* BAR0's only register */
@@ -146,7 +146,7 @@ static void *serve_all(void *opaque)
 
 static void send_bytes(struct device *device, const void *bytes, size_t size)
 {
-    assert_int_equal(client_raw_send(device->client, bytes, size, NULL, 0), 0);
+    assert_int_equal(vfu_client_raw_send(device->client, bytes, size, NULL, 0), 0);
 }
 
 struct access {
@@ -171,10 +171,10 @@ static size_t build(struct access *message, bool is_write, uint64_t value)
 /* Returns the register's value of a reply to a read, 0 of one to a write. */
 static uint64_t receive_value(struct device *device)
 {
-    AUTO_CLIENT_MESSAGE reply = { .size = 0 };
+    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
     uint64_t value = 0;
 
-    assert_int_equal(client_raw_receive(device->client, &reply), 1);
+    assert_int_equal(vfu_client_raw_receive(device->client, &reply), 1);
     assert_int_equal(reply.header.error_no, 0);
     if (reply.header.cmd == VFIO_USER_REGION_READ) {
         assert_int_equal(reply.size, sizeof(struct vfio_user_region_access) + sizeof(value));
@@ -201,17 +201,17 @@ static void access_all(bool is_write, uint64_t base)
 static void connect_all(void)
 {
     for (size_t i = 0; i < MANY; i++) {
-        assert_int_equal(client_connect(devices[i].path, TIMEOUT_MS, &devices[i].client), 0);
+        assert_int_equal(vfu_client_connect(devices[i].path, TIMEOUT_MS, &devices[i].client), 0);
     }
     for (size_t i = 0; i < MANY; i++) {
-        assert_int_equal(client_negotiate(devices[i].client), 0);
+        assert_int_equal(vfu_client_negotiate(devices[i].client), 0);
     }
 }
 
 static void disconnect_all(void)
 {
     for (size_t i = 0; i < MANY; i++) {
-        devices[i].client = client_free(devices[i].client);
+        devices[i].client = vfu_client_free(devices[i].client);
     }
 }
 
@@ -306,7 +306,7 @@ static void *be_client(void *opaque)
 {
     struct device *device = opaque;
     unsigned number = (unsigned)(device - devices);
-    struct client *client = NULL;
+    struct vfu_client *client = NULL;
     char path[64];
     int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
@@ -315,20 +315,21 @@ static void *be_client(void *opaque)
         eventfd_t signalled = 0;
         int err;
 
-        while ((err = client_connect(path, TIMEOUT_MS, &client)) == -ENOENT ||
+        while ((err = vfu_client_connect(path, TIMEOUT_MS, &client)) == -ENOENT ||
                err == -ECONNREFUSED) {
             usleep(1000);
         }
-        failures += err < 0 || client_negotiate(client) != 0 ||
-                    client_irq_assign(client, VFU_DEV_MSIX_IRQ, 0, &event, 1) != 0;
+        failures += err < 0 || vfu_client_negotiate(client) != 0 ||
+                    vfu_client_irq_assign(client, VFU_DEV_MSIX_IRQ, 0, &event, 1) != 0;
         for (uint64_t i = 0; i < ROUNDS && failures == 0; i++) {
             uint64_t value = number * ROUNDS + i, back = 0;
 
-            failures += client_region_write(client, 0, 0, &value, sizeof(value)) != 0 ||
-                        client_region_read(client, 0, 0, &back, sizeof(back)) != 0 || back != value;
+            failures += vfu_client_region_write(client, 0, 0, &value, sizeof(value)) != 0 ||
+                        vfu_client_region_read(client, 0, 0, &back, sizeof(back)) != 0 ||
+                        back != value;
         }
         failures += eventfd_read(event, &signalled) < 0 || signalled != ROUNDS;
-        client = client_free(client);
+        client = vfu_client_free(client);
     }
     close(event);
     return NULL;
