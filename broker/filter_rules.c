@@ -13,9 +13,10 @@
 
 /* clang-format off */
 #define ARG_IS(n, value) { .arg = (n), .op = SCMP_CMP_EQ, .datum_a = (value) }
+#define ARG_HAS(n, mask, value) \
+    { .arg = (n), .op = SCMP_CMP_MASKED_EQ, .datum_a = (scmp_datum_t)(mask), .datum_b = (value) }
 /* Where the kernel takes an int: only the low 32 bits are looked at, by it and by us. */
-#define INT_ARG_IS(n, value) \
-    { .arg = (n), .op = SCMP_CMP_MASKED_EQ, .datum_a = 0xffffffffu, .datum_b = (value) }
+#define INT_ARG_IS(n, value) ARG_HAS(n, 0xffffffffu, value)
 
 #define ANY(call, why) { .syscall = (call), .condition = "", .reason = (why) }
 #define ONE(call, text, why, a0) \
@@ -76,9 +77,10 @@ const struct filter_rule filter_thread_rules[] = {
     ANY("rt_sigprocmask", "the start and the end of a thread: its signals"),
     ONE("mprotect", "prot == RW", "allocations of a thread: its heap grows",
         ARG_IS(2, PROT_READ | PROT_WRITE)),
-    TWO("mmap", "prot == NONE, flags == PRIVATE|ANONYMOUS|NORESERVE",
+    /* glibc 2.36 sets NORESERVE, 2.41 does not. */
+    TWO("mmap", "prot == NONE, flags == PRIVATE|ANONYMOUS or PRIVATE|ANONYMOUS|NORESERVE",
         "the first allocation of a thread: room for its heap",
-        ARG_IS(2, PROT_NONE), ARG_IS(3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)),
+        ARG_IS(2, PROT_NONE), ARG_HAS(3, ~MAP_NORESERVE, MAP_PRIVATE | MAP_ANONYMOUS)),
     ONE("madvise", "advice == DONTNEED", "the end of a thread: its stack is given back",
         ARG_IS(2, MADV_DONTNEED)),
     ANY("exit", "the end of a thread"),

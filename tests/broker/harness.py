@@ -450,11 +450,13 @@ def allow_sanitizers(policy):
 
 
 def stage_build(folder):
+    """VFU_DEVICES, if it is there, is a folder of other device programs of the same names."""
     build = os.environ["VFU_BUILD"]
     for path in STAGED:
         target = os.path.join(folder, path)
+        other = os.path.join(os.environ.get("VFU_DEVICES", build), os.path.basename(path))
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copy(os.path.join(build, path), target)
+        shutil.copy(other if os.path.exists(other) else os.path.join(build, path), target)
 
 
 def variants(case, stage):

@@ -384,6 +384,29 @@ static void test_final_calls_of_a_device_are_allowed(void **state)
     check_examples(examples, ARRAY_SIZE(examples), SECCOMP_RET_ALLOW);
 }
 
+/* What glibc 2.36 and 2.41 ask for, where a thread allocates for the first time. */
+static void test_threads_heap_is_allowed_with_and_without_noreserve(void **state)
+{
+    static const struct {
+        uint64_t flags;
+        uint32_t action;
+    } examples[] = {
+        { PRIVATE, SECCOMP_RET_ALLOW },
+        { PRIVATE | MAP_NORESERVE, SECCOMP_RET_ALLOW },
+        { PRIVATE | MAP_NORESERVE | HIGH, SECCOMP_RET_USER_NOTIF },
+        { PRIVATE | MAP_FIXED, SECCOMP_RET_USER_NOTIF },
+        { MAP_PRIVATE | MAP_NORESERVE, SECCOMP_RET_USER_NOTIF },
+        { MAP_SHARED | MAP_ANONYMOUS, SECCOMP_RET_USER_NOTIF },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(examples); i++) {
+        const uint64_t args[6] = { 0, 1 << 27, PROT_NONE, examples[i].flags, ~0ull, 0 };
+
+        expect(&threaded.filter, number("mmap"), args, examples[i].action);
+        expect(&final.filter, number("mmap"), args, SECCOMP_RET_USER_NOTIF);
+    }
+}
+
 static void test_final_descriptors_below_4_cannot_be_closed(void **state)
 {
     for (uint64_t fd = 0; fd <= 3; fd++) {
@@ -893,6 +916,7 @@ int main(void)
         cmocka_unit_test(test_gate_other_numbers_kill),
         cmocka_unit_test(test_foreign_architectures_and_x32_are_denied),
         cmocka_unit_test(test_final_calls_of_a_device_are_allowed),
+        cmocka_unit_test(test_threads_heap_is_allowed_with_and_without_noreserve),
         cmocka_unit_test(test_final_descriptors_below_4_cannot_be_closed),
         cmocka_unit_test(test_final_descriptors_from_4_can_be_closed),
         cmocka_unit_test(test_final_receiving_is_looking_at_the_next_header),
