@@ -83,11 +83,18 @@ static void raise_line(vfu_ctx_t *ctx)
     }
 }
 
+/*
+ * Drivers disable the line in the command register, and look into the status register for who
+ * asserts one that is shared (PCI 2.3); Linux's vfio-pci does both.
+ */
 static void update_line(struct server_device *device, vfu_ctx_t *ctx)
 {
-    bool line = *reg(device, SERVER_REG_STATUS) != 0;
+    vfu_pci_hdr_t *header = &vfu_pci_get_config_space(ctx)->hdr;
+    bool pending = *reg(device, SERVER_REG_STATUS) != 0 && !uses_msix(ctx);
+    bool line = pending && !header->cmd.id;
 
-    if (line && !device->line && !device->masked && device->running && !uses_msix(ctx)) {
+    header->sts.is = pending;
+    if (line && !device->line && !device->masked && device->running) {
         raise_line(ctx);
     }
     device->line = line;
@@ -98,7 +105,7 @@ static void mask_line(vfu_ctx_t *ctx, uint32_t start, uint32_t count, bool mask)
     struct server_device *device = vfu_get_private(ctx);
 
     device->masked = mask;
-    if (!mask && device->line && device->running && !uses_msix(ctx)) {
+    if (!mask && device->line && device->running) {
         raise_line(ctx);
     }
 }
@@ -240,7 +247,6 @@ static int64_t act_on_alarm(struct server_device *device, vfu_ctx_t *ctx)
     *reg(device, SERVER_REG_STATUS) |= SERVER_STATUS_ALARM;
     ++*reg(device, SERVER_REG_RUNG);
     signal_vector(ctx, SERVER_VECTOR_ALARM);
-    update_line(device, ctx);
     return -1;
 }
 
@@ -253,6 +259,7 @@ int64_t server_device_act(struct server_device *device, vfu_ctx_t *ctx)
     }
     memory = act_on_memory(device, ctx);
     alarm = act_on_alarm(device, ctx);
+    update_line(device, ctx); /* the client may have written to the command register */
     return memory < 0 || (alarm >= 0 && alarm < memory) ? alarm : memory;
 }
 

@@ -38,6 +38,9 @@ server_socket=
 server_log=
 vm_pid=
 vm_console=      # what the guest's kernel says
+guest_program=   # a static one, which the guest then has in /bin; empty: none
+vm_options=()    # more of QEMU's
+vm_kernel=       # and of the guest's kernel
 
 say() { echo "-- $*"; }
 
@@ -149,19 +152,30 @@ server_stop() {
 
 # --- the virtual machine ---------------------------------------------------------------------------
 
+# The guest's files, with guest_program: the kernel unpacks one archive behind the other.
+make_initramfs() {
+    local root=$work/initramfs
+    cp "$E2E_DIR/guest/initramfs.gz" "$root.gz"
+    [ -n "$guest_program" ] || return 0
+    mkdir -p "$root/bin"
+    cp "$guest_program" "$root/bin/"
+    (cd "$root" && find . | "$E2E_DIR/guest/busybox" cpio -o -H newc 2>/dev/null | gzip) >>"$root.gz"
+}
+
 # Boots a guest with the server's device. Software emulation always: /dev/kvm may exist on a
 # virtual machine and still not run a stock kernel.
 vm_start() {
     [ -z "$vm_pid" ] || fail "a virtual machine is running already"
+    make_initramfs
     rm -f "$work"/agent.{in,out}
     mkfifo "$work"/agent.{in,out}
     # Opened for both directions, so that neither the opening nor QEMU's end blocks this shell.
     exec {agent_in}<>"$work/agent.in" {agent_out}<>"$work/agent.out"
     "${with_us[@]}" "${qemu[@]}" -nodefaults -no-user-config -display none \
-        -accel tcg -cpu max -smp 1 -machine q35,memory-backend=ram \
+        "${vm_options[@]}" -accel tcg -cpu max -smp 1 -machine q35,memory-backend=ram \
         -object memory-backend-memfd,id=ram,size=512M,share=on -m 512M \
-        -kernel "$E2E_DIR/guest/vmlinuz" -initrd "$E2E_DIR/guest/initramfs.gz" \
-        -append "console=ttyS0" \
+        -kernel "$E2E_DIR/guest/vmlinuz" -initrd "$work/initramfs.gz" \
+        -append "console=ttyS0 $vm_kernel" \
         -chardev file,id=console,path="$vm_console" -serial chardev:console \
         -chardev pipe,id=agent,path="$work/agent" -serial chardev:agent \
         -device '{"driver":"vfio-user-pci","socket":{"path":"'"$server_socket"'","type":"unix"}}' \

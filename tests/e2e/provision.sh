@@ -9,14 +9,15 @@
 #                      lib.sh starts it with the dynamic loader found there, which needs no chroot
 #                      and so no privilege.
 #   DIRECTORY/guest/   vmlinuz, from the package that Debian 12's linux-image-amd64 depends on, and
-#                      initramfs.gz: a static busybox, the modules named below, guest-init.
+#                      initramfs.gz: a static busybox (also beside it), the modules named below,
+#                      guest-init.
 #
 # Packages are fetched and checked by the machine's own apt, from the mirror that its own sources
 # name, with apt's state kept apart below DIRECTORY. No package's script is ever run.
 
 set -euo pipefail
 
-readonly modules=(gpio-pci-idio-16)
+readonly modules=(gpio-pci-idio-16 vfio-pci vfio_iommu_type1)
 readonly guest_release=bookworm qemu_release=trixie-backports
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -139,6 +140,7 @@ make_guest() {
     (cd "$work/initramfs" && find . | bin/busybox cpio -o -H newc 2>/dev/null | gzip) \
         >"$work/guest/initramfs.gz"
     cp "$work"/modules/boot/vmlinuz-* "$work/guest/vmlinuz"
+    cp "$work/initramfs/bin/busybox" "$work/guest/"
 }
 
 started=$SECONDS
