@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bench-device SOCKET_PATH: the device of the benchmark. BAR 0 is memory, BAR 2 takes orders. It
+ * uses what any library with the libvfio-user API has, and nothing else, so that bench/run.sh can
+ * build it with another one.
+ */
+#include <err.h>
+#include <errno.h>
+#include <libvfio-user.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "orders.h"
+
+#define BAR_SIZE 4096
+#define CACHE_LINE 64u
+
+static char memory[BAR_SIZE];
+static struct outcome outcome;
+static dma_sg_t *entry;
+
+static uint64_t now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* --- address translation --- */
+
+static int translate_one(vfu_ctx_t *ctx, uint64_t address, struct iovec *iov)
+{
+    int n = vfu_addr_to_sgl(ctx, (vfu_dma_addr_t)(uintptr_t)address, CACHE_LINE, entry, 1,
+                            PROT_READ | PROT_WRITE);
+
+    if (n != 1) {
+        return n < -1 ? E2BIG : errno;
+    }
+    if (vfu_sgl_get(ctx, entry, iov, 1, 0) < 0) {
+        return errno;
+    }
+    vfu_sgl_put(ctx, entry, iov, 1);
+    return 0;
+}
+
+/*
+ * Which region comes next depends on what came out last time, as the next load does in what this
+ * is compared with: no two translations overlap. The top bit of an address is never set, which a
+ * processor does not know.
+ */
+static int translate_random(vfu_ctx_t *ctx, const struct order *order)
+{
+    struct iovec iov = { .iov_base = NULL };
+    uint64_t state = 1;
+
+    for (uint64_t i = 0; i < order->count; i++) {
+        uint64_t region;
+        int error;
+
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        state += (uint64_t)(uintptr_t)iov.iov_base >> 63;
+        region = (state >> 32) * order->regions >> 32;
+        error = translate_one(ctx, region * order->stride, &iov);
+        if (error != 0) {
+            return error;
+        }
+    }
+    return 0;
+}
+
+static int translate_in_turn(vfu_ctx_t *ctx, const struct order *order)
+{
+    struct iovec iov;
+    uint64_t region = 0;
+
+    for (uint64_t i = 0; i < order->count; i++) {
+        int error = translate_one(ctx, region * order->stride, &iov);
+
+        if (error != 0) {
+            return error;
+        }
+        region = region + 1 < order->regions ? region + 1 : 0;
+    }
+    return 0;
+}
+
+static int translate(vfu_ctx_t *ctx, const struct order *order)
+{
+    return order->flags & ORDER_RANDOM ? translate_random(ctx, order)
+                                       : translate_in_turn(ctx, order);
+}
+
+/* --- a random dependent load --- */
+
+struct line {
+    struct line *next;
+    char rest[CACHE_LINE - sizeof(struct line *)];
+};
+
+/* One cycle through all lines, in random order (Sattolo's shuffle). Kept for the next time. */
+static struct line *lines_of(uint64_t size)
+{
+    static struct line *lines;
+    static size_t count;
+    size_t wanted = size / sizeof(*lines) > 0 ? size / sizeof(*lines) : 1;
+    uint64_t state = 1;
+
+    if (lines != NULL && count == wanted) {
+        return lines;
+    }
+    free(lines);
+    count = wanted;
+    lines = aligned_alloc(CACHE_LINE, count * sizeof(*lines));
+    for (size_t i = 0; lines != NULL && i < count; i++) {
+        lines[i].next = &lines[i];
+    }
+    for (size_t i = count; lines != NULL && i-- > 1;) {
+        struct line *next = lines[i].next;
+        size_t other;
+
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        other = (size_t)((state >> 32) * i >> 32);
+        lines[i].next = lines[other].next;
+        lines[other].next = next;
+    }
+    return lines;
+}
+
+static int load(vfu_ctx_t *ctx, const struct order *order)
+{
+    struct line *line = lines_of(order->size);
+
+    if (line == NULL) {
+        return ENOMEM;
+    }
+    outcome.nanoseconds = now();
+    for (uint64_t i = 0; i < order->count; i++) {
+        line = line->next;
+    }
+    __asm__ volatile("" : : "r"(line));
+    return 0;
+}
+
+/* --- the device --- */
+
+static int (*const orders[ORDER_KINDS])(vfu_ctx_t *ctx, const struct order *order) = {
+    [ORDER_TRANSLATE] = translate,
+    [ORDER_LOAD] = load,
+};
+
+/* An order that has to prepare itself sets the time of its start anew. */
+static void carry_out(vfu_ctx_t *ctx, const struct order *order)
+{
+    outcome.nanoseconds = now();
+    outcome.error = order->kind < ORDER_KINDS ? orders[order->kind](ctx, order) : EINVAL;
+    outcome.nanoseconds = now() - outcome.nanoseconds;
+}
+
+static ssize_t access_memory(vfu_ctx_t *ctx, char *buf, size_t count, loff_t offset, bool is_write)
+{
+    if (is_write) {
+        memcpy(memory + offset, buf, count);
+    } else {
+        memcpy(buf, memory + offset, count);
+    }
+    return (ssize_t)count;
+}
+
+static ssize_t access_orders(vfu_ctx_t *ctx, char *buf, size_t count, loff_t offset, bool is_write)
+{
+    struct order order;
+
+    if (offset != 0 || count != (is_write ? sizeof(order) : sizeof(outcome))) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (is_write) {
+        memcpy(&order, buf, sizeof(order));
+        carry_out(ctx, &order);
+    } else {
+        memcpy(buf, &outcome, sizeof(outcome));
+    }
+    return (ssize_t)count;
+}
+
+/* vfu_sgl_get() works for programs that have these. */
+static void dma_register(vfu_ctx_t *ctx, vfu_dma_info_t *info)
+{
+}
+
+static void dma_unregister(vfu_ctx_t *ctx, vfu_dma_info_t *info)
+{
+}
+
+static int setup_bar(vfu_ctx_t *ctx, int index, vfu_region_access_cb_t *access)
+{
+    return vfu_setup_region(ctx, index, BAR_SIZE, access, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM,
+                            NULL, 0, -1, 0);
+}
+
+static int describe(vfu_ctx_t *ctx)
+{
+    if (vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
+        setup_bar(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, access_memory) < 0 ||
+        setup_bar(ctx, VFU_PCI_DEV_BAR2_REGION_IDX, access_orders) < 0 ||
+        vfu_setup_device_dma(ctx, LIBVFIO_USER_MAX_DMA_REGIONS, dma_register, dma_unregister) < 0) {
+        return -1;
+    }
+    vfu_pci_set_id(ctx, 0x494f, 0xbe9c, 0, 0);
+    return vfu_realize_ctx(ctx);
+}
+
+int main(int argc, char **argv)
+{
+    vfu_ctx_t *ctx;
+
+    if (argc != 2) {
+        errx(2, "usage: bench-device SOCKET_PATH");
+    }
+    entry = calloc(1, dma_sg_size());
+    ctx = vfu_create_ctx(VFU_TRANS_SOCK, argv[1], 0, NULL, VFU_DEV_TYPE_PCI);
+    if (entry == NULL || ctx == NULL || describe(ctx) < 0) {
+        err(EXIT_FAILURE, "%s", argv[1]);
+    }
+    while (vfu_attach_ctx(ctx) == 0) {
+        while (vfu_run_ctx(ctx) >= 0 || errno == EINTR) {
+        }
+    }
+    vfu_destroy_ctx(ctx);
+    free(entry);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "bench/echo.h"
+
+#include <err.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BUFFER_SIZE (2u << 20)
+
+static bool receive(int sock, char *buffer, size_t size)
+{
+    return recv(sock, buffer, size, MSG_WAITALL) == (ssize_t)size;
+}
+
+/* As receive(), and one descriptor may come along. */
+static bool receive_fd(int sock, char *buffer, size_t size)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = { .iov_base = buffer, .iov_len = size };
+    struct msghdr message = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof(control),
+    };
+    ssize_t n = recvmsg(sock, &message, MSG_CMSG_CLOEXEC);
+
+    if (n > 0 && message.msg_controllen > 0) {
+        int fd;
+
+        memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
+        close(fd);
+    }
+    return n == (ssize_t)size;
+}
+
+static _Noreturn void serve(int sock, const struct echo_step *steps, size_t count, bool takes_fds)
+{
+    char *buffer = calloc(1, BUFFER_SIZE);
+
+    for (size_t step = 0; buffer != NULL; step = (step + 1) % count) {
+        for (unsigned i = 0; i < steps[step].every; i++) {
+            if (!(takes_fds ? receive_fd : receive)(sock, buffer, steps[step].in)) {
+                _exit(0);
+            }
+        }
+        for (size_t sent = 0; sent < steps[step].out;) {
+            ssize_t n = send(sock, buffer + sent, steps[step].out - sent, MSG_NOSIGNAL);
+
+            if (n < 0) {
+                _exit(0);
+            }
+            sent += (size_t)n;
+        }
+    }
+    _exit(1);
+}
+
+void echo_start(struct echo *echo, enum placement placement, const struct echo_step *steps,
+                size_t count, bool takes_fds)
+{
+    int socks[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) < 0) {
+        err(EXIT_FAILURE, "socketpair");
+    }
+    echo->pid = fork();
+    if (echo->pid < 0) {
+        err(EXIT_FAILURE, "fork");
+    }
+    if (echo->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(socks[0]);
+        processors_enter(placement);
+        serve(socks[1], steps, count, takes_fds);
+    }
+    close(socks[1]);
+    echo->sock = socks[0];
+}
+
+void echo_stop(struct echo *echo)
+{
+    close(echo->sock);
+    kill(echo->pid, SIGKILL); /* a later one has inherited our end of its socket */
+    waitpid(echo->pid, NULL, 0);
+}

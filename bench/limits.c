@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "bench/limits.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const struct limit limits[] = {
+    { "register read p50, one processor: broker", false, 1.10 },
+    { "register read p50, one processor: broker, adaptive wait", false, 1.10 },
+    { "register read p50, two processors: standalone, adaptive wait", false, 0.45 },
+    { "register read p50, two processors: broker, adaptive wait", false, 0.45 },
+    { "register read p50, one processor: broker against standalone", false, 1.04 },
+    { "register read p50, two processors: broker against standalone", false, 1.04 },
+    { "register read p50, one processor: broker, adaptive wait against standalone, adaptive wait",
+      false, 1.04 },
+    { "register read p50, two processors: broker, adaptive wait against standalone, adaptive wait",
+      false, 1.04 },
+    { "register write p50, one processor: broker against standalone", false, 1.04 },
+    { "register write p50, two processors: broker against standalone", false, 1.04 },
+    { "register write p50, one processor: broker, adaptive wait against standalone, adaptive wait",
+      false, 1.04 },
+    { "register write p50, two processors: broker, adaptive wait against standalone, adaptive wait",
+      false, 1.04 },
+    { "translate + get + put, 1 regions in turn: standalone", true, 9 },
+    { "translate + get + put, 20000 regions at random: standalone", false, 2.5 },
+    { "translate + get + put, 1000000 regions at random against 20000: standalone", false, 3 },
+};
+
+const struct limit *limit_of(const char *figure)
+{
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        if (strcmp(limits[i].figure, figure) == 0) {
+            return &limits[i];
+        }
+    }
+    return NULL;
+}

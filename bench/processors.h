@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where client and server run: on the same processor, or on two. */
+#pragma once
+
+#include <stdbool.h>
+
+enum placement { ONE_PROCESSOR, TWO_PROCESSORS, PLACEMENTS };
+
+extern const char *const placement_names[PLACEMENTS];
+
+/* Remembers what there is and moves this process, the client, to the first processor. */
+void processors_open(void);
+
+/* Whether there are two. */
+bool processors_allow(enum placement placement);
+
+/* In a child: moves to where a server of that placement belongs. All it starts stays there. */
+void processors_enter(enum placement placement);
+
+/* In a child: back to all that there are. */
+void processors_leave(void);
