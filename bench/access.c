@@ -19,12 +19,14 @@ static size_t rounds_of(const struct bench *bench)
     return bench->quick ? 1 : ROUNDS;
 }
 
-static void set_echo_of(struct field *field, enum placement placement,
-                        const struct wire_frame *frame, unsigned every)
+static void set_echo_of(struct field *field, const struct wire_frame *frame, unsigned every)
 {
-    const struct echo_step step = { frame->header.msg_size, frame->reply_size, every };
+    const struct echo_script script = {
+        .steps = { { frame->header.msg_size, frame->reply_size, every } },
+        .count = 1,
+    };
 
-    field_set_echo(field, placement, &step, 1, false);
+    field_set_echo(field, &script);
 }
 
 /* --- one at a time --- */
@@ -50,8 +52,7 @@ static void measure_round_trip(struct field *field, enum contender who, const vo
     values[2] = (double)count / ((double)(then - start) / 1e9) / 1e3;
 }
 
-static void round_trips(struct field *field, enum placement placement, const char *what,
-                        const struct wire_frame *frame)
+static void round_trips(struct field *field, const char *what, const struct wire_frame *frame)
 {
     static const struct {
         const char *name, *unit;
@@ -59,11 +60,12 @@ static void round_trips(struct field *field, enum placement placement, const cha
     struct tally tallies[3];
     char name[64];
 
-    set_echo_of(field, placement, frame, 1);
+    set_echo_of(field, frame, 1);
     field_run(field, rounds_of(field->bench), measure_round_trip, frame, tallies, 3);
     for (size_t i = 0; i < 3; i++) {
-        snprintf(name, sizeof(name), "%s %s, %s", what, kinds[i].name, placement_names[placement]);
-        field_report(field, kinds[i].unit, &tallies[i], name);
+        snprintf(name, sizeof(name), "%s %s, %s", what, kinds[i].name,
+                 placement_names[field->placement]);
+        field_report(field, kinds[i].unit, &tallies[i], NULL, name);
     }
 }
 
@@ -92,7 +94,7 @@ static void measure_posted(struct field *field, enum contender who, const void *
     values[0] = stats_quantile(samples, count, 0.5);
 }
 
-static void posted_writes(struct field *field, enum placement placement)
+static void posted_writes(struct field *field)
 {
     struct burst burst;
     struct tally tally;
@@ -101,10 +103,10 @@ static void posted_writes(struct field *field, enum placement placement)
     wire_frame_write(&burst.last, 0, 0, &value, sizeof(value));
     burst.posted = burst.last;
     burst.posted.header.flags = VFIO_USER_F_TYPE_COMMAND | VFIO_USER_F_NO_REPLY;
-    set_echo_of(field, placement, &burst.last, BURST);
+    set_echo_of(field, &burst.last, BURST);
     field_run(field, rounds_of(field->bench), measure_posted, &burst, &tally, 1);
-    snprintf(name, sizeof(name), "posted write, %s", placement_names[placement]);
-    field_report(field, "us", &tally, name);
+    snprintf(name, sizeof(name), "posted write, %s", placement_names[field->placement]);
+    field_report(field, "us", &tally, NULL, name);
 }
 
 /* --- several under way --- */
@@ -134,10 +136,9 @@ static void measure_pipelined(struct field *field, enum contender who, const voi
     values[0] = stats_quantile(samples, count, 0.5);
 }
 
-static void pipelined_reads(struct field *field, enum placement placement,
-                            const struct wire_frame *frame)
+static void pipelined_reads(struct field *field, const struct wire_frame *frame)
 {
-    set_echo_of(field, placement, frame, 1);
+    set_echo_of(field, frame, 1);
     for (size_t depth = 1; depth <= DEPTH_MAX; depth *= 2) {
         const struct pipeline pipeline = { *frame, depth };
         struct tally tally;
@@ -145,8 +146,8 @@ static void pipelined_reads(struct field *field, enum placement placement,
 
         field_run(field, rounds_of(field->bench), measure_pipelined, &pipeline, &tally, 1);
         snprintf(name, sizeof(name), "register read at depth %zu, %s", depth,
-                 placement_names[placement]);
-        field_report(field, "us", &tally, name);
+                 placement_names[field->placement]);
+        field_report(field, "us", &tally, NULL, name);
     }
 }
 
@@ -164,10 +165,10 @@ void bench_access(const struct bench *bench)
             continue;
         }
         field_open(&field, bench, placement, true);
-        round_trips(&field, placement, "register read", &read);
-        round_trips(&field, placement, "register write", &write);
-        posted_writes(&field, placement);
-        pipelined_reads(&field, placement, &read);
+        round_trips(&field, "register read", &read);
+        round_trips(&field, "register write", &write);
+        posted_writes(&field);
+        pipelined_reads(&field, &read);
         field_close(&field);
     }
 }

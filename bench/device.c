@@ -11,8 +11,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "orders.h"
 
@@ -22,6 +24,8 @@
 static char memory[BAR_SIZE];
 static struct outcome outcome;
 static dma_sg_t *entry;
+static char buffer[1 << 20];
+static int event; /* nobody waits for it */
 
 static uint64_t now(void)
 {
@@ -31,15 +35,22 @@ static uint64_t now(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-/* --- address translation --- */
+/* --- guest memory --- */
+
+static int find_entry(vfu_ctx_t *ctx, uint64_t address, size_t size)
+{
+    int n = vfu_addr_to_sgl(ctx, (vfu_dma_addr_t)(uintptr_t)address, size, entry, 1,
+                            PROT_READ | PROT_WRITE);
+
+    return n == 1 ? 0 : n < -1 ? E2BIG : errno;
+}
 
 static int translate_one(vfu_ctx_t *ctx, uint64_t address, struct iovec *iov)
 {
-    int n = vfu_addr_to_sgl(ctx, (vfu_dma_addr_t)(uintptr_t)address, CACHE_LINE, entry, 1,
-                            PROT_READ | PROT_WRITE);
+    int error = find_entry(ctx, address, CACHE_LINE);
 
-    if (n != 1) {
-        return n < -1 ? E2BIG : errno;
+    if (error != 0) {
+        return error;
     }
     if (vfu_sgl_get(ctx, entry, iov, 1, 0) < 0) {
         return errno;
@@ -56,7 +67,7 @@ static int translate_one(vfu_ctx_t *ctx, uint64_t address, struct iovec *iov)
 static int translate_random(vfu_ctx_t *ctx, const struct order *order)
 {
     struct iovec iov = { .iov_base = NULL };
-    uint64_t state = 1;
+    static uint64_t state = 1; /* goes on where the last order ended */
 
     for (uint64_t i = 0; i < order->count; i++) {
         uint64_t region;
@@ -93,6 +104,40 @@ static int translate(vfu_ctx_t *ctx, const struct order *order)
 {
     return order->flags & ORDER_RANDOM ? translate_random(ctx, order)
                                        : translate_in_turn(ctx, order);
+}
+
+static int copy_bare(const struct order *order, const struct iovec *iov)
+{
+    bool is_write = order->flags & ORDER_WRITE;
+
+    memcpy(is_write ? iov->iov_base : buffer, is_write ? buffer : iov->iov_base, order->size);
+    __asm__ volatile("" : : "r"(buffer), "r"(iov->iov_base) : "memory");
+    return 0;
+}
+
+static int copy_one(vfu_ctx_t *ctx, const struct order *order)
+{
+    int flags = order->flags & ORDER_MESSAGES ? 0 : VFU_SGL_DIRECT_ACCESS;
+    int result = order->flags & ORDER_WRITE ? vfu_sgl_write(ctx, entry, 1, buffer, flags)
+                                            : vfu_sgl_read(ctx, entry, 1, buffer, flags);
+
+    return result < 0 ? errno : 0;
+}
+
+/* Always the same entry: what is timed is the copying. */
+static int copy(vfu_ctx_t *ctx, const struct order *order)
+{
+    struct iovec iov;
+    int error = order->size <= sizeof(buffer) ? find_entry(ctx, 0, order->size) : EINVAL;
+
+    if (error != 0 || vfu_sgl_get(ctx, entry, &iov, 1, 0) < 0) {
+        return error != 0 ? error : errno;
+    }
+    outcome.nanoseconds = now();
+    for (uint64_t i = 0; i < order->count && error == 0; i++) {
+        error = order->flags & ORDER_BARE ? copy_bare(order, &iov) : copy_one(ctx, order);
+    }
+    return error;
 }
 
 /* --- a random dependent load --- */
@@ -146,18 +191,53 @@ static int load(vfu_ctx_t *ctx, const struct order *order)
     return 0;
 }
 
+/* --- interrupts --- */
+
+static int trigger_one(vfu_ctx_t *ctx, bool bare)
+{
+    static const uint64_t one = 1;
+
+    if (bare) {
+        return write(event, &one, sizeof(one)) == sizeof(one) ? 0 : errno;
+    }
+    return vfu_irq_trigger(ctx, 0) == 0 ? 0 : errno;
+}
+
+static int trigger(vfu_ctx_t *ctx, const struct order *order)
+{
+    int error = 0;
+
+    for (uint64_t i = 0; i < order->count && error == 0; i++) {
+        error = trigger_one(ctx, order->flags & ORDER_BARE);
+    }
+    return error;
+}
+
 /* --- the device --- */
 
 static int (*const orders[ORDER_KINDS])(vfu_ctx_t *ctx, const struct order *order) = {
     [ORDER_TRANSLATE] = translate,
     [ORDER_LOAD] = load,
+    [ORDER_COPY] = copy,
+    [ORDER_TRIGGER] = trigger,
 };
+
+/* The reply to the order comes after the interrupt. */
+static void wake(vfu_ctx_t *ctx)
+{
+    uint64_t start = now();
+
+    do {
+        outcome.nanoseconds = now();
+    } while (outcome.nanoseconds < start + ORDER_WAKE_NS);
+    outcome.error = trigger_one(ctx, false);
+}
 
 /* An order that has to prepare itself sets the time of its start anew. */
 static void carry_out(vfu_ctx_t *ctx, const struct order *order)
 {
     outcome.nanoseconds = now();
-    outcome.error = order->kind < ORDER_KINDS ? orders[order->kind](ctx, order) : EINVAL;
+    outcome.error = orders[order->kind](ctx, order);
     outcome.nanoseconds = now() - outcome.nanoseconds;
 }
 
@@ -179,11 +259,17 @@ static ssize_t access_orders(vfu_ctx_t *ctx, char *buf, size_t count, loff_t off
         errno = EINVAL;
         return -1;
     }
-    if (is_write) {
-        memcpy(&order, buf, sizeof(order));
+    if (!is_write) {
+        memcpy(buf, &outcome, sizeof(outcome));
+        return (ssize_t)count;
+    }
+    memcpy(&order, buf, sizeof(order));
+    if (order.kind == ORDER_WAKE) {
+        wake(ctx);
+    } else if (order.kind < ORDER_KINDS) {
         carry_out(ctx, &order);
     } else {
-        memcpy(buf, &outcome, sizeof(outcome));
+        outcome.error = EINVAL;
     }
     return (ssize_t)count;
 }
@@ -197,6 +283,29 @@ static void dma_unregister(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
 }
 
+/* There is no end to its state. */
+static int migration_transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
+{
+    return 0;
+}
+
+static ssize_t migration_read(vfu_ctx_t *ctx, void *buf, uint64_t count)
+{
+    return (ssize_t)count;
+}
+
+static ssize_t migration_write(vfu_ctx_t *ctx, void *buf, uint64_t count)
+{
+    return (ssize_t)count;
+}
+
+static const vfu_migration_callbacks_t migration = {
+    .version = VFU_MIGR_CALLBACKS_VERS,
+    .transition = migration_transition,
+    .read_data = migration_read,
+    .write_data = migration_write,
+};
+
 static int setup_bar(vfu_ctx_t *ctx, int index, vfu_region_access_cb_t *access)
 {
     return vfu_setup_region(ctx, index, BAR_SIZE, access, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM,
@@ -208,6 +317,8 @@ static int describe(vfu_ctx_t *ctx)
     if (vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
         setup_bar(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, access_memory) < 0 ||
         setup_bar(ctx, VFU_PCI_DEV_BAR2_REGION_IDX, access_orders) < 0 ||
+        vfu_setup_device_nr_irqs(ctx, VFU_DEV_INTX_IRQ, 1) < 0 ||
+        vfu_setup_device_migration_callbacks(ctx, &migration) < 0 ||
         vfu_setup_device_dma(ctx, LIBVFIO_USER_MAX_DMA_REGIONS, dma_register, dma_unregister) < 0) {
         return -1;
     }
@@ -223,8 +334,9 @@ int main(int argc, char **argv)
         errx(2, "usage: bench-device SOCKET_PATH");
     }
     entry = calloc(1, dma_sg_size());
+    event = eventfd(0, EFD_CLOEXEC);
     ctx = vfu_create_ctx(VFU_TRANS_SOCK, argv[1], 0, NULL, VFU_DEV_TYPE_PCI);
-    if (entry == NULL || ctx == NULL || describe(ctx) < 0) {
+    if (entry == NULL || event < 0 || ctx == NULL || describe(ctx) < 0) {
         err(EXIT_FAILURE, "%s", argv[1]);
     }
     while (vfu_attach_ctx(ctx) == 0) {

@@ -42,30 +42,32 @@ static bool receive_fd(int sock, char *buffer, size_t size)
     return n == (ssize_t)size;
 }
 
-static _Noreturn void serve(int sock, const struct echo_step *steps, size_t count, bool takes_fds)
+void echo_serve(int sock, const void *opaque)
 {
-    char *buffer = calloc(1, BUFFER_SIZE);
+    static char buffer[BUFFER_SIZE];
+    const struct echo_script *script = opaque;
 
-    for (size_t step = 0; buffer != NULL; step = (step + 1) % count) {
-        for (unsigned i = 0; i < steps[step].every; i++) {
-            if (!(takes_fds ? receive_fd : receive)(sock, buffer, steps[step].in)) {
-                _exit(0);
+    for (size_t i = 0;; i = (i + 1) % script->count) {
+        const struct echo_step *step = &script->steps[i];
+
+        for (unsigned k = 0; k < step->every; k++) {
+            if (!(script->takes_fds ? receive_fd : receive)(sock, buffer, step->in)) {
+                return;
             }
         }
-        for (size_t sent = 0; sent < steps[step].out;) {
-            ssize_t n = send(sock, buffer + sent, steps[step].out - sent, MSG_NOSIGNAL);
+        for (size_t sent = 0; sent < step->out;) {
+            ssize_t n = send(sock, buffer + sent, step->out - sent, MSG_NOSIGNAL);
 
             if (n < 0) {
-                _exit(0);
+                return;
             }
             sent += (size_t)n;
         }
     }
-    _exit(1);
 }
 
-void echo_start(struct echo *echo, enum placement placement, const struct echo_step *steps,
-                size_t count, bool takes_fds)
+void echo_spawn(struct echo *echo, enum placement placement,
+                void (*serve)(int sock, const void *opaque), const void *opaque)
 {
     int socks[2];
 
@@ -80,7 +82,8 @@ void echo_start(struct echo *echo, enum placement placement, const struct echo_s
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(socks[0]);
         processors_enter(placement);
-        serve(socks[1], steps, count, takes_fds);
+        serve(socks[1], opaque);
+        _exit(0);
     }
     close(socks[1]);
     echo->sock = socks[0];

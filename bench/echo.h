@@ -21,7 +21,20 @@ struct echo {
     int sock;
 };
 
-/* Does the @count steps in turn until the socket is closed. @takes_fds: and closes what comes. */
-void echo_start(struct echo *echo, enum placement placement, const struct echo_step *steps,
-                size_t count, bool takes_fds);
+/* Runs @serve, which has the other end of the socket, in a process that ends with it. */
+void echo_spawn(struct echo *echo, enum placement placement,
+                void (*serve)(int sock, const void *opaque), const void *opaque);
+
+/* At most this many, in turn until the socket is closed. @takes_fds: and closes what comes. */
+#define ECHO_STEPS_MAX 2
+
+struct echo_script {
+    struct echo_step steps[ECHO_STEPS_MAX];
+    size_t count;
+    bool takes_fds;
+};
+
+/* For echo_spawn(): does what the script says. */
+void echo_serve(int sock, const void *script);
+
 void echo_stop(struct echo *echo);

@@ -30,6 +30,7 @@ void field_open(struct field *field, const struct bench *bench, enum placement p
 {
     memset(field, 0, sizeof(*field));
     field->bench = bench;
+    field->placement = placement;
     for (enum contender who = STANDALONE; who < CONTENDERS; who++) {
         if ((who == PEER && bench->peer_device == NULL) || (servers[who].poll_us > 0 && !polling) ||
             (who == BROKERED_POLLING && !SERVER_POLICY_POLLS)) {
@@ -42,7 +43,7 @@ void field_open(struct field *field, const struct bench *bench, enum placement p
     }
 }
 
-static void drop_echo(struct field *field)
+void field_drop_bare(struct field *field)
 {
     if (field->present[BARE]) {
         echo_stop(&field->echo);
@@ -52,7 +53,7 @@ static void drop_echo(struct field *field)
 
 void field_close(struct field *field)
 {
-    drop_echo(field);
+    field_drop_bare(field);
     for (enum contender who = STANDALONE; who < CONTENDERS; who++) {
         if (field->present[who]) {
             close(field->socks[who]);
@@ -61,13 +62,18 @@ void field_close(struct field *field)
     }
 }
 
-void field_set_echo(struct field *field, enum placement placement, const struct echo_step *steps,
-                    size_t count, bool takes_fds)
+void field_set_bare(struct field *field, void (*serve)(int sock, const void *opaque),
+                    const void *opaque)
 {
-    drop_echo(field);
-    echo_start(&field->echo, placement, steps, count, takes_fds);
+    field_drop_bare(field);
+    echo_spawn(&field->echo, field->placement, serve, opaque);
     field->socks[BARE] = field->echo.sock;
     field->present[BARE] = true;
+}
+
+void field_set_echo(struct field *field, const struct echo_script *script)
+{
+    field_set_bare(field, echo_serve, script);
 }
 
 void field_run(struct field *field, size_t rounds, field_measure_fn *measure, const void *opaque,
@@ -100,13 +106,22 @@ static const struct {
     { STANDALONE, PEER },
 };
 
+static const struct series *baseline_of(const struct field *field, const struct tally *tally,
+                                        const struct tally *bare, enum contender who)
+{
+    if (bare != NULL) {
+        return &bare->of[who];
+    }
+    return field->present[BARE] ? &tally->of[BARE] : NULL;
+}
+
 void field_report(const struct field *field, const char *unit, const struct tally *tally,
-                  const char *name)
+                  const struct tally *bare, const char *name)
 {
     for (enum contender who = STANDALONE; who < CONTENDERS; who++) {
         if (field->present[who]) {
-            report_series(unit, &tally->of[who], field->present[BARE] ? &tally->of[BARE] : NULL,
-                          "%s: %s", name, field_names[who]);
+            report_series(unit, &tally->of[who], baseline_of(field, tally, bare, who), "%s: %s",
+                          name, field_names[who]);
         }
     }
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {

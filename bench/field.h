@@ -19,6 +19,7 @@ enum contender {
 
 struct field {
     const struct bench *bench;
+    enum placement placement;
     bool present[CONTENDERS];
     int socks[CONTENDERS]; /* of the clients */
     struct echo echo;
@@ -32,9 +33,11 @@ void field_open(struct field *field, const struct bench *bench, enum placement p
                 bool polling);
 void field_close(struct field *field);
 
-/* The baseline from now on; see echo_start(). */
-void field_set_echo(struct field *field, enum placement placement, const struct echo_step *steps,
-                    size_t count, bool takes_fds);
+/* The baseline from now on: a process that runs @serve, see echo_spawn(), or an echo. */
+void field_set_bare(struct field *field, void (*serve)(int sock, const void *opaque),
+                    const void *opaque);
+void field_set_echo(struct field *field, const struct echo_script *script);
+void field_drop_bare(struct field *field);
 
 #define FIELD_VALUES_MAX 3
 
@@ -51,6 +54,9 @@ typedef void field_measure_fn(struct field *field, enum contender who, const voi
 void field_run(struct field *field, size_t rounds, field_measure_fn *measure, const void *opaque,
                struct tally *tallies, size_t count);
 
-/* A row for each of them, against the baseline, and for what is jailed against what is not. */
+/*
+ * A row for each of them, against the baseline, and for what is jailed against what is not. @bare:
+ * what each has been measured with itself, instead of the bare echo; or NULL.
+ */
 void field_report(const struct field *field, const char *unit, const struct tally *tally,
-                  const char *name);
+                  const struct tally *bare, const char *name);

@@ -53,12 +53,12 @@ void guest_frame_unmap(struct wire_frame *frame, uint64_t iova, uint64_t size)
     set_unmap(frame, &unmap);
 }
 
-int guest_map(int sock, int fd, uint64_t iova, uint64_t size, uint64_t offset)
+void guest_map(int sock, int fd, uint64_t iova, uint64_t size)
 {
     struct wire_frame frame;
 
-    guest_frame_map(&frame, iova, size, offset);
-    return wire_command(sock, &frame, fd, NULL);
+    guest_frame_map(&frame, iova, size, 0);
+    wire_exchange_fd(sock, &frame, fd);
 }
 
 int guest_fill(int sock, int fd, uint64_t count, uint64_t stride, uint64_t *done)
@@ -95,7 +95,7 @@ int guest_clear(int sock)
     return wire_command(sock, &frame, -1, NULL);
 }
 
-double guest_order(int sock, const struct order *order)
+double guest_outcome(int sock)
 {
     struct {
         struct vfio_user_region_access access;
@@ -104,14 +104,20 @@ double guest_order(int sock, const struct order *order)
     struct wire_frame frame;
     int error;
 
-    wire_frame_write(&frame, 2, 0, order, sizeof(*order));
-    error = wire_command(sock, &frame, -1, NULL);
-    if (error == 0) {
-        wire_frame_read(&frame, 2, 0, sizeof(reply.outcome));
-        error = wire_command(sock, &frame, -1, &reply);
-    }
+    wire_frame_read(&frame, ORDER_REGION, 0, sizeof(reply.outcome));
+    error = wire_command(sock, &frame, -1, &reply);
     if (error == 0) {
         error = reply.outcome.error;
     }
     return error == 0 ? (double)reply.outcome.nanoseconds : -(double)error;
+}
+
+double guest_order(int sock, const struct order *order)
+{
+    struct wire_frame frame;
+    int error;
+
+    wire_frame_write(&frame, ORDER_REGION, 0, order, sizeof(*order));
+    error = wire_command(sock, &frame, -1, NULL);
+    return error == 0 ? guest_outcome(sock) : -(double)error;
 }

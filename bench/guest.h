@@ -13,8 +13,8 @@ int guest_memory(uint64_t size);
 void guest_frame_map(struct wire_frame *frame, uint64_t iova, uint64_t size, uint64_t offset);
 void guest_frame_unmap(struct wire_frame *frame, uint64_t iova, uint64_t size);
 
-/* Returns 0 or the errno of the reply. */
-int guest_map(int sock, int fd, uint64_t iova, uint64_t size, uint64_t offset);
+/* The first @size bytes of @fd at @iova, for good. */
+void guest_map(int sock, int fd, uint64_t iova, uint64_t size);
 
 /*
  * Makes @count regions of a page each, at every @stride bytes from 0 on, of pages of @fd in no
@@ -27,3 +27,6 @@ int guest_clear(int sock);
 
 /* Has the device do something. Returns nanoseconds, or less than 0: minus an errno. */
 double guest_order(int sock, const struct order *order);
+
+/* The second half of it, for somebody who has given the order. */
+double guest_outcome(int sock);

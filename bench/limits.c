@@ -24,6 +24,16 @@ static const struct limit limits[] = {
     { "translate + get + put, 1 regions in turn: standalone", true, 9 },
     { "translate + get + put, 20000 regions at random: standalone", false, 2.5 },
     { "translate + get + put, 1000000 regions at random against 20000: standalone", false, 3 },
+    { "DMA map + unmap, known file, one processor: standalone", false, 1.3 },
+    { "DMA map + unmap, known file, one processor: broker against standalone", false, 1.6 },
+    { "DMA map + unmap, known file, two processors: standalone", false, 1.3 },
+    { "DMA map + unmap, known file, two processors: broker against standalone", false, 1.6 },
+    { "interrupt trigger: standalone", false, 1.05 },
+    { "interrupt trigger: broker", false, 1.05 },
+    { "migration data, read of 1 MiB, one processor: standalone", false, 1.25 },
+    { "migration data, read of 1 MiB, one processor: broker", false, 1.25 },
+    { "migration data, read of 1 MiB, two processors: standalone", false, 1.25 },
+    { "migration data, read of 1 MiB, two processors: broker", false, 1.25 },
 };
 
 const struct limit *limit_of(const char *figure)

@@ -21,7 +21,11 @@ static const struct group {
     void (*run)(const struct bench *bench);
 } groups[] = {
     { "access", "Register accesses", bench_access },
+    { "dma", "Guest memory made and removed", bench_dma },
     { "translate", "Address translation", bench_translate },
+    { "copy", "vfu_sgl_read and vfu_sgl_write", bench_copy },
+    { "interrupts", "Interrupts", bench_interrupts },
+    { "migration", "Migration", bench_migration },
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

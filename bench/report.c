@@ -11,7 +11,7 @@
 #include <sys/utsname.h>
 
 struct figure {
-    char name[96];
+    char name[128];
     const char *unit;
     double value;
     bool compared;   /* the next two are there */
@@ -70,7 +70,7 @@ void report_open(bool json)
 void report_heading(const char *text)
 {
     if (!report.json) {
-        printf("\n%-78s %13s %13s %7s %8s\n", text, "figure", "baseline", "ratio", "at most");
+        printf("\n%-92s %13s %13s %7s %8s\n", text, "figure", "baseline", "ratio", "at most");
         fflush(stdout);
     }
 }
@@ -89,7 +89,7 @@ static void print_row(const struct figure *figure)
 {
     const struct limit *limit = figure->limit;
 
-    printf("%-78s ", figure->name);
+    printf("%-92s ", figure->name);
     if (figure->missing[0] != '\0') {
         printf("%s\n", figure->missing);
         return;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -17,12 +18,15 @@ static const char capabilities[] =
 
 int wire_open(const char *path)
 {
+    static const struct timeval patience = { .tv_sec = 120 };
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (sock < 0) {
         err(EXIT_FAILURE, "socket");
     }
+    /* An error reply that is shorter than what is awaited shall be seen too. */
+    setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
     if (connect(sock, (struct sockaddr *)&address, sizeof(address)) < 0) {
         int error = errno;
@@ -141,16 +145,37 @@ void wire_receive(int sock, void *bytes, size_t size)
         err(EXIT_FAILURE, "recv");
     }
     if ((size_t)n != size) {
-        errx(EXIT_FAILURE, "the server has closed the connection");
+        errx(EXIT_FAILURE, "%zu bytes were awaited, %zd came", size, n);
+    }
+}
+
+static void send_frame(int sock, const struct wire_frame *frame, int fd)
+{
+    if (fd >= 0) {
+        wire_send_fd(sock, &frame->header, frame->header.msg_size, fd);
+    } else {
+        wire_send(sock, &frame->header, frame->header.msg_size);
+    }
+}
+
+void wire_exchange_fd(int sock, const struct wire_frame *frame, int fd)
+{
+    static union {
+        struct vfio_user_header header;
+        char bytes[REPLY_MAX];
+    } reply;
+
+    send_frame(sock, frame, fd);
+    wire_receive(sock, &reply, frame->reply_size);
+    if (reply.header.flags & VFIO_USER_F_ERROR) {
+        errno = (int)reply.header.error_no;
+        err(EXIT_FAILURE, "command %u", frame->header.cmd);
     }
 }
 
 void wire_exchange(int sock, const struct wire_frame *frame)
 {
-    static char reply[REPLY_MAX];
-
-    wire_send(sock, &frame->header, frame->header.msg_size);
-    wire_receive(sock, reply, frame->reply_size);
+    wire_exchange_fd(sock, frame, -1);
 }
 
 int wire_reply(int sock, void *payload)
@@ -168,10 +193,6 @@ int wire_reply(int sock, void *payload)
 
 int wire_command(int sock, const struct wire_frame *frame, int fd, void *payload)
 {
-    if (fd >= 0) {
-        wire_send_fd(sock, &frame->header, frame->header.msg_size, fd);
-    } else {
-        wire_send(sock, &frame->header, frame->header.msg_size);
-    }
+    send_frame(sock, frame, fd);
     return wire_reply(sock, payload);
 }

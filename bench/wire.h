@@ -37,7 +37,9 @@ void wire_send(int sock, const void *bytes, size_t size);
 void wire_send_fd(int sock, const void *bytes, size_t size, int fd);
 void wire_receive(int sock, void *bytes, size_t size);
 
-/* There and back. The reply is not looked at. */
+/* There and back, with a descriptor (-1: none). Of the reply it is seen only that it is no error.
+ */
+void wire_exchange_fd(int sock, const struct wire_frame *frame, int fd);
 void wire_exchange(int sock, const struct wire_frame *frame);
 
 /*
