@@ -36,6 +36,7 @@ struct pending {
 struct stream {
     int sock; /* owned; -1: there is no such stream */
     struct frame frame;
+    struct frame_source source;
     struct outgoing *queue_head;
     struct outgoing **queue_tail;
     size_t queued; /* entries */

@@ -33,6 +33,19 @@ int64_t deadline_after(int timeout_ms)
 /* The largest payload of a fixed structure and data that a server has reason to send. */
 #define MAX_MESSAGE (sizeof(struct vfio_user_header) + 4096 + VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE)
 
+/* A server may attach descriptors to anything; a plain read would lose them. */
+static bool may_carry_fds(const struct vfio_user_header *header)
+{
+    return true;
+}
+
+static ssize_t take(void *opaque, uint16_t command, void *buffer, size_t size, struct fd_list *fds)
+{
+    const struct stream *stream = opaque;
+
+    return socket_receive(stream->sock, buffer, size, MSG_DONTWAIT, fds);
+}
+
 int stream_open(struct stream *stream, int sock)
 {
     AUTO_FD owned = sock;
@@ -47,6 +60,12 @@ int stream_open(struct stream *stream, int sock)
         return err;
     }
     stream->sock = fd_take(&owned);
+    stream->source = (struct frame_source){
+        .sock = stream->sock,
+        .carries_fds = may_carry_fds,
+        .take = take,
+        .opaque = stream,
+    };
     stream->queue_head = NULL;
     stream->queue_tail = &stream->queue_head;
     stream->queued = 0;
@@ -128,19 +147,6 @@ static int send_some(struct stream *stream)
     return 0;
 }
 
-/* A server may attach descriptors to anything; a plain read would lose them. */
-static bool may_carry_fds(const struct vfio_user_header *header)
-{
-    return true;
-}
-
-static ssize_t take(void *opaque, uint16_t command, void *buffer, size_t size, struct fd_list *fds)
-{
-    const struct stream *stream = opaque;
-
-    return socket_receive(stream->sock, buffer, size, MSG_DONTWAIT, fds);
-}
-
 static int copy_message(struct frame *frame, struct vfu_client_message *message)
 {
     size_t size = frame_payload_size(frame);
@@ -161,18 +167,12 @@ static int copy_message(struct frame *frame, struct vfu_client_message *message)
 int stream_receive(struct vfu_client *client, struct stream *stream,
                    struct vfu_client_message *message)
 {
-    const struct frame_source source = {
-        .sock = stream->sock,
-        .carries_fds = may_carry_fds,
-        .take = take,
-        .opaque = stream,
-    };
     int status;
 
     if (client->error < 0) {
         return client->error;
     }
-    status = frame_receive(&stream->frame, &source);
+    status = frame_receive(&stream->frame, &stream->source);
     if (status == FRAME_COMPLETE) {
         status = copy_message(&stream->frame, message);
         frame_reset(&stream->frame);

@@ -107,6 +107,7 @@ void connection_open(struct connection *connection, int sock, size_t max_size)
 {
     connection->sock = sock;
     connection->source.sock = sock;
+    frame_forget(&connection->source);
     connection->frame.max_size = max_size;
     connection->idle = 0;
     connection->attach_error = 0;

@@ -14,7 +14,7 @@
 struct exchange {
     struct vfu_ctx *ctx;
     struct connection *connection;
-    struct frame_source source;
+    struct frame_source *source;
     const struct vfio_user_header *command;
     uint64_t deadline;
     bool twin;
@@ -49,8 +49,8 @@ static int abandon(struct exchange *x, int result)
 static ssize_t take_from_twin(void *opaque, uint16_t command, void *buffer, size_t size,
                               struct fd_list *fds)
 {
-    const struct exchange *x = opaque;
-    ssize_t n = read(x->source.sock, buffer, size);
+    const struct connection *connection = opaque;
+    ssize_t n = read(connection->twin, buffer, size);
 
     return n < 0 ? -errno : n;
 }
@@ -60,17 +60,17 @@ static bool never_carries_fds(const struct vfio_user_header *header)
     return false;
 }
 
-static void choose_stream(struct exchange *x)
+/* The commands go to the twin socket, if there is one; @twin becomes the source of its stream. */
+static void choose_stream(struct exchange *x, struct frame_source *twin)
 {
     x->twin = x->connection->twin >= 0;
-    x->source = x->connection->source;
+    x->source = x->twin ? twin : &x->connection->source;
     if (x->twin) {
-        x->source = (struct frame_source){
-            .sock = x->connection->twin,
-            .carries_fds = never_carries_fds,
-            .take = take_from_twin,
-            .opaque = x,
-        };
+        twin->sock = x->connection->twin;
+        twin->carries_fds = never_carries_fds;
+        twin->take = take_from_twin;
+        twin->opaque = x->connection;
+        frame_forget(twin);
     }
 }
 
@@ -169,7 +169,7 @@ static bool has_room(const struct exchange *x)
 static int receive(struct exchange *x, bool sent)
 {
     while (has_room(x)) {
-        int status = frame_receive(&x->connection->incoming, &x->source);
+        int status = frame_receive(&x->connection->incoming, x->source);
 
         if (status == FRAME_PARTIAL) {
             return 0;
@@ -197,7 +197,7 @@ static int receive(struct exchange *x, bool sent)
 /* Waits for @events. Returns 0, -ETIMEDOUT, or what a broken connection has for a result. */
 static int wait(struct exchange *x, short events)
 {
-    int err = connection_wait(x->connection, x->source.sock, events, x->deadline);
+    int err = connection_wait(x->connection, x->source->sock, events, x->deadline);
 
     return err == 0 || err == -EINTR || err == -ETIMEDOUT ? err : lose(x, err);
 }
@@ -234,7 +234,7 @@ static int send_command(struct exchange *x, const uint8_t *message, size_t size)
     size_t sent = 0;
 
     while (sent < size) {
-        ssize_t n = transport->ops->send(transport, x->source.sock, message + sent, size - sent);
+        ssize_t n = transport->ops->send(transport, x->source->sock, message + sent, size - sent);
         int err = 0;
 
         if (n > 0) {
@@ -285,6 +285,7 @@ static int run(struct vfu_ctx *ctx, void *message, size_t size, uint64_t deadlin
         .command = header,
         .deadline = deadline,
     };
+    struct frame_source twin;
     int err = connection_prepare_exchange(connection);
 
     if (err < 0) {
@@ -294,7 +295,7 @@ static int run(struct vfu_ctx *ctx, void *message, size_t size, uint64_t deadlin
     header->msg_size = (uint32_t)size;
     header->flags = VFIO_USER_F_TYPE_COMMAND;
     header->error_no = 0;
-    choose_stream(&x);
+    choose_stream(&x, &twin);
     err = finish_replies(&x);
     if (err < 0) {
         return err;

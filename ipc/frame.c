@@ -62,11 +62,20 @@ static int check_size(const struct frame *frame)
     return size < HEADER_SIZE || size > frame->max_size ? -EBADMSG : 0;
 }
 
+/* @n bytes have been received. */
+static void advance(struct lookahead *ahead, size_t n)
+{
+    size_t known = ahead->end - ahead->start;
+
+    ahead->start += n < known ? n : known;
+}
+
 /* Turns the result of one receiving call into progress, "nothing there", or an error. */
-static int account(struct frame *frame, ssize_t n)
+static int account(struct frame *frame, struct frame_source *source, ssize_t n)
 {
     if (n > 0) {
         frame->have += (size_t)n;
+        advance(&source->ahead, (size_t)n);
         return 1;
     }
     if (n == 0 || n == -ECONNRESET || n == -EPIPE) {
@@ -75,68 +84,92 @@ static int account(struct frame *frame, ssize_t n)
     return n == -EAGAIN || n == -EWOULDBLOCK || n == -EINTR ? 0 : (int)n;
 }
 
-static ssize_t read_plain(struct frame *frame, int sock, size_t until)
+static int read_plain(struct frame *frame, struct frame_source *source, size_t until)
 {
-    ssize_t n = read(sock, frame->data + frame->have, until - frame->have);
+    ssize_t n = read(source->sock, frame->data + frame->have, until - frame->have);
 
-    return n < 0 ? -errno : n;
+    return account(frame, source, n < 0 ? -errno : n);
 }
 
-static int take(struct frame *frame, const struct frame_source *source, uint16_t command,
-                size_t size)
+static int take(struct frame *frame, struct frame_source *source, uint16_t command, size_t size)
 {
     if (size > FRAME_TAKE_MAX) {
         size = FRAME_TAKE_MAX;
     }
-    return account(frame, source->take(source->opaque, command, frame->data, size, &frame->fds));
+    return account(frame, source,
+                   source->take(source->opaque, command, frame->data, size, &frame->fds));
+}
+
+static ssize_t look(struct frame_source *source)
+{
+    struct lookahead *ahead = &source->ahead;
+    ssize_t n = socket_peek(source->sock, ahead->bytes, sizeof(ahead->bytes));
+
+    ahead->start = 0;
+    ahead->end = n > 0 ? (size_t)n : 0;
+    return n;
+}
+
+bool frame_look_ahead(struct frame_source *source)
+{
+    ssize_t n = look(source);
+
+    return n != -EAGAIN && n != -EWOULDBLOCK;
+}
+
+/* The message whose header is known. */
+static int receive_known(struct frame *frame, struct frame_source *source)
+{
+    struct vfio_user_header header;
+    size_t have;
+    int result;
+
+    memcpy(&header, source->ahead.bytes + source->ahead.start, HEADER_SIZE);
+    memcpy(frame->data, &header, HEADER_SIZE);
+    result = check_size(frame);
+    if (result == 0) {
+        result = reserve(frame, header.msg_size);
+    }
+    if (result < 0) {
+        return result;
+    }
+    result = source->carries_fds(&header) ? take(frame, source, header.cmd, header.msg_size)
+                                          : read_plain(frame, source, header.msg_size);
+    have = frame->have < HEADER_SIZE ? frame->have : HEADER_SIZE;
+    return memcmp(frame->data, &header, have) == 0 ? result : -EPROTO;
 }
 
 /* The first bytes of a message: the only ones that descriptors can come with. */
-static int receive_first(struct frame *frame, const struct frame_source *source)
+static int receive_first(struct frame *frame, struct frame_source *source)
 {
-    ssize_t n = socket_peek(source->sock, frame->data, HEADER_SIZE);
-    const struct vfio_user_header *header = frame_header(frame);
-    int err;
+    ssize_t n;
 
+    if (frame_is_ahead(source)) {
+        return receive_known(frame, source);
+    }
+    n = look(source);
     if (n <= 0) {
-        return account(frame, n);
+        return account(frame, source, n);
     }
-    if ((size_t)n < HEADER_SIZE) {
-        return take(frame, source, 0, HEADER_SIZE);
-    }
-    err = check_size(frame);
-    if (err < 0) {
-        return err;
-    }
-    err = reserve(frame, header->msg_size);
-    if (err < 0) {
-        return err;
-    }
-    header = frame_header(frame);
-    if (source->carries_fds(header)) {
-        return take(frame, source, header->cmd, header->msg_size);
-    }
-    return account(frame, read_plain(frame, source->sock, header->msg_size));
+    return (size_t)n < HEADER_SIZE ? take(frame, source, 0, HEADER_SIZE)
+                                   : receive_known(frame, source);
 }
 
-static int receive_rest(struct frame *frame, const struct frame_source *source)
+static int receive_rest(struct frame *frame, struct frame_source *source)
 {
     int err;
 
     if (frame->have < HEADER_SIZE) {
-        return account(frame, read_plain(frame, source->sock, HEADER_SIZE));
+        return read_plain(frame, source, HEADER_SIZE);
     }
     err = check_size(frame);
     if (err == 0) {
         err = reserve(frame, frame_header(frame)->msg_size);
     }
-    if (err < 0) {
-        return err;
-    }
-    return account(frame, read_plain(frame, source->sock, frame_header(frame)->msg_size));
+    return err < 0 ? err : read_plain(frame, source, frame_header(frame)->msg_size);
 }
 
-int frame_receive(struct frame *frame, const struct frame_source *source)
+int frame_receive(struct frame *frame, struct frame_source *source)
 {
     while (frame->have < HEADER_SIZE || frame->have < frame_header(frame)->msg_size) {
         int progress =

@@ -7,6 +7,15 @@
  * with them through @take, any other one with a plain read. What a peek shows in less than a
  * header goes through @take too: its first byte may carry descriptors, and poll would report it
  * readable for ever.
+ *
+ * A peek shows as much as there is, up to LOOKAHEAD_SIZE, so that the next messages need none of
+ * their own. That is knowledge; nothing is received early: what is known of a message stays in the
+ * socket, which stays readable, and its descriptors stay with it. It remains true, because bytes
+ * that are queued in a socket do not change and nothing gets in front of them (Linux,
+ * unix_stream_read_generic()), and because whoever receives them does so here: a gate only when
+ * @take asks it to. The one exception is out-of-band data, which a peek may show where a read skips
+ * it, or the reverse: a header that is received has to be the one that was seen. To forget what is
+ * known costs no more than another peek.
  */
 #pragma once
 
@@ -24,6 +33,16 @@
 /* @take need not deliver more than this in one call. */
 #define FRAME_TAKE_MAX 4096u
 
+/* As many requests to read a register as clients have in flight: 64 of 32 bytes. */
+#define LOOKAHEAD_SIZE 2048u
+
+/* What a peek has shown of the stream, beyond what has been received. */
+struct lookahead {
+    size_t start; /* of that, in @bytes */
+    size_t end;
+    uint8_t bytes[LOOKAHEAD_SIZE];
+};
+
 struct frame_source {
     int sock;
     /* Whether a message with this header may carry descriptors. */
@@ -34,6 +53,7 @@ struct frame_source {
      */
     ssize_t (*take)(void *opaque, uint16_t command, void *buffer, size_t size, struct fd_list *fds);
     void *opaque;
+    struct lookahead ahead; /* forgotten with frame_forget(), where @sock becomes another one */
 };
 
 struct frame {
@@ -59,9 +79,28 @@ void frame_fini(struct frame *frame);
  *   -EBADMSG  msg_size is less than a header or more than max_size: the header can be answered,
  *             but the framing is lost, and the connection must be closed
  *   -ENOMEM   no memory for the body
+ *   -EPROTO   out-of-band data has changed the stream
  *   -errno    what @take or read(2) returned
  */
-int frame_receive(struct frame *frame, const struct frame_source *source);
+int frame_receive(struct frame *frame, struct frame_source *source);
+
+/*
+ * Peeks, between two messages. Returns whether frame_receive() would have something to do: at least
+ * a part of a message, the end of the stream, or an error.
+ */
+bool frame_look_ahead(struct frame_source *source);
+
+/* Whether the next header is known without another peek. */
+static inline bool frame_is_ahead(const struct frame_source *source)
+{
+    return source->ahead.end - source->ahead.start >= sizeof(struct vfio_user_header);
+}
+
+static inline void frame_forget(struct frame_source *source)
+{
+    source->ahead.start = 0;
+    source->ahead.end = 0;
+}
 
 /* True if part of a message is here, so that its sender owes the rest. */
 static inline bool frame_started(const struct frame *frame)

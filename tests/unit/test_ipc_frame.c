@@ -24,6 +24,18 @@ struct receiver {
     ssize_t take_result; /* instead of receiving, if it is not 0 */
 };
 
+/* The linker leads the frame's peeks here (meson.build). */
+static size_t peeks;
+
+ssize_t __real_socket_peek(int sock, void *buffer, size_t size);
+ssize_t __wrap_socket_peek(int sock, void *buffer, size_t size);
+
+ssize_t __wrap_socket_peek(int sock, void *buffer, size_t size)
+{
+    peeks++;
+    return __real_socket_peek(sock, buffer, size);
+}
+
 static bool carries_fds(const struct vfio_user_header *header)
 {
     return header->cmd == WITH_FDS;
@@ -256,6 +268,148 @@ static void test_descriptors_stay_with_their_message(void **state)
     receiver_close(&receiver);
 }
 
+/* --- what a peek shows beyond the message --- */
+
+static void expect_next(struct receiver *receiver, uint16_t command, size_t payload, size_t fds)
+{
+    assert_int_equal(receive(receiver), FRAME_COMPLETE);
+    expect_message(receiver, command, payload, fds);
+}
+
+static void test_one_peek_shows_what_is_queued(void **state)
+{
+    enum { MESSAGES = LOOKAHEAD_SIZE / 32 };
+    uint8_t message[64];
+    struct receiver receiver;
+    size_t size = build(message, WITHOUT_FDS, 16);
+
+    receiver_open(&receiver);
+    peeks = 0;
+    for (size_t i = 0; i < MESSAGES + 1; i++) {
+        send_bytes(&receiver, message, size, -1, 0);
+    }
+    for (size_t i = 0; i < MESSAGES; i++) {
+        assert_int_equal(frame_is_ahead(&receiver.source), i > 0);
+        expect_next(&receiver, WITHOUT_FDS, 16, 0);
+        assert_int_equal(peeks, 1);
+    }
+    assert_false(frame_is_ahead(&receiver.source));
+    expect_next(&receiver, WITHOUT_FDS, 16, 0);
+    assert_int_equal(peeks, 2);
+    assert_int_equal(receive(&receiver), FRAME_PARTIAL);
+    assert_int_equal(peeks, 3);
+    receiver_close(&receiver);
+}
+
+/* What is known is not received: whoever polls the socket sees that there is more. */
+static void test_what_is_ahead_stays_in_the_socket(void **state)
+{
+    uint8_t message[64], byte;
+    struct receiver receiver;
+    size_t size = build(message, WITHOUT_FDS, 16);
+
+    receiver_open(&receiver);
+    send_bytes(&receiver, message, size, -1, 0);
+    send_bytes(&receiver, message, size, -1, 0);
+    expect_next(&receiver, WITHOUT_FDS, 16, 0);
+    assert_true(frame_is_ahead(&receiver.source));
+    assert_int_equal(__real_socket_peek(receiver.pair[1], &byte, 1), 1);
+    frame_forget(&receiver.source);
+    expect_next(&receiver, WITHOUT_FDS, 16, 0);
+    assert_int_equal(__real_socket_peek(receiver.pair[1], &byte, 1), -EAGAIN);
+    receiver_close(&receiver);
+}
+
+/* A peek ends behind data with descriptors, and begins the next time where that was received. */
+static void test_descriptors_ahead_stay_with_their_message(void **state)
+{
+    uint8_t message[64];
+    struct receiver receiver;
+    int fd = make_descriptor();
+
+    receiver_open(&receiver);
+    peeks = 0;
+    send_bytes(&receiver, message, build(message, WITHOUT_FDS, 16), -1, 0);
+    send_bytes(&receiver, message, build(message, WITH_FDS, 32), fd, 3);
+    send_bytes(&receiver, message, build(message, WITHOUT_FDS, 16), fd, 1); /* in vain */
+    send_bytes(&receiver, message, build(message, WITH_FDS, 32), fd, 2);
+    expect_next(&receiver, WITHOUT_FDS, 16, 0);
+    expect_next(&receiver, WITH_FDS, 32, 3);
+    assert_int_equal(peeks, 1);
+    expect_next(&receiver, WITHOUT_FDS, 16, 0);
+    expect_next(&receiver, WITH_FDS, 32, 2);
+    assert_int_equal(peeks, 3);
+    close(fd);
+    receiver_close(&receiver);
+}
+
+/* Where only a part of the next header could be seen, at all places. */
+static void test_half_a_header_ahead_is_peeked_at_again(void **state)
+{
+    uint8_t message[128];
+    size_t size = build(message, WITHOUT_FDS, 20);
+
+    memcpy(message + size, message, size);
+    for (size_t cut = size; cut <= 2 * size; cut++) {
+        struct receiver receiver;
+
+        receiver_open(&receiver);
+        send_bytes(&receiver, message, cut, -1, 0);
+        expect_next(&receiver, WITHOUT_FDS, 20, 0);
+        assert_int_equal(frame_is_ahead(&receiver.source), cut - size >= 16);
+        send_bytes(&receiver, message + cut, 2 * size - cut, -1, 0);
+        expect_next(&receiver, WITHOUT_FDS, 20, 0);
+        assert_int_equal(receive(&receiver), FRAME_PARTIAL);
+        receiver_close(&receiver);
+    }
+}
+
+static void test_looking_ahead_tells_whether_there_is_something(void **state)
+{
+    uint8_t message[64];
+    struct receiver receiver;
+    size_t size = build(message, WITHOUT_FDS, 16);
+
+    receiver_open(&receiver);
+    assert_false(frame_look_ahead(&receiver.source));
+    send_bytes(&receiver, message, 1, -1, 0);
+    assert_true(frame_look_ahead(&receiver.source));
+    assert_false(frame_is_ahead(&receiver.source));
+    send_bytes(&receiver, message + 1, size - 1, -1, 0);
+    assert_true(frame_look_ahead(&receiver.source));
+    assert_true(frame_is_ahead(&receiver.source));
+    expect_next(&receiver, WITHOUT_FDS, 16, 0);
+    assert_return_code(shutdown(receiver.pair[0], SHUT_WR), errno);
+    assert_true(frame_look_ahead(&receiver.source));
+    assert_int_equal(receive(&receiver), -ENOTCONN);
+    receiver_close(&receiver);
+}
+
+/* As out-of-band data can do it: what is read is not what was shown. */
+static void another_message_comes(uint16_t shown, uint16_t read)
+{
+    uint8_t message[64];
+    struct receiver receiver;
+    size_t size;
+
+    receiver_open(&receiver);
+    send_bytes(&receiver, message, build(message, shown, 48), -1, 0);
+    assert_true(frame_look_ahead(&receiver.source));
+    assert_int_equal(socket_receive(receiver.pair[1], message, sizeof(message), 0, NULL), 64);
+    size = build(message, read, 16);
+    send_bytes(&receiver, message, size, -1, 0);
+    assert_int_equal(receive(&receiver), -EPROTO);
+    receiver_close(&receiver);
+}
+
+static void test_stream_that_is_not_as_shown_is_eproto(void **state)
+{
+    another_message_comes(WITHOUT_FDS, WITHOUT_FDS);
+    another_message_comes(WITHOUT_FDS, WITH_FDS);
+    another_message_comes(WITH_FDS, WITHOUT_FDS);
+    another_message_comes(WITH_FDS, WITH_FDS);
+}
+
 /* --- pieces --- */
 
 static void in_two_pieces(uint16_t command, size_t payload, size_t fds)
@@ -485,6 +639,12 @@ int main(void)
         LEAK_TEST(test_complete_message_stays_until_reset),
         LEAK_TEST(test_a_read_never_crosses_into_the_next_message),
         LEAK_TEST(test_descriptors_stay_with_their_message),
+        LEAK_TEST(test_one_peek_shows_what_is_queued),
+        LEAK_TEST(test_what_is_ahead_stays_in_the_socket),
+        LEAK_TEST(test_descriptors_ahead_stay_with_their_message),
+        LEAK_TEST(test_half_a_header_ahead_is_peeked_at_again),
+        LEAK_TEST(test_looking_ahead_tells_whether_there_is_something),
+        LEAK_TEST(test_stream_that_is_not_as_shown_is_eproto),
         LEAK_TEST(test_pieces_of_a_plain_message),
         LEAK_TEST(test_pieces_with_descriptors_on_the_first_byte),
         LEAK_TEST(test_single_bytes),
