@@ -18,8 +18,11 @@ static inline size_t bench_count(const struct bench *bench, size_t count)
 }
 
 void bench_access(const struct bench *bench);
+void bench_calls(const struct bench *bench);
 void bench_dma(const struct bench *bench);
 void bench_copy(const struct bench *bench);
 void bench_interrupts(const struct bench *bench);
 void bench_migration(const struct bench *bench);
+void bench_processes(const struct bench *bench);
+void bench_sessions(const struct bench *bench);
 void bench_translate(const struct bench *bench);

@@ -25,6 +25,11 @@ static const struct {
     [PEER] = { SERVER_PEER, 0 },
 };
 
+bool field_polls(enum contender who)
+{
+    return servers[who].poll_us > 0;
+}
+
 void field_open(struct field *field, const struct bench *bench, enum placement placement,
                 bool polling)
 {

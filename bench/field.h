@@ -28,6 +28,9 @@ struct field {
 
 extern const char *const field_names[CONTENDERS];
 
+/* Whether it looks for requests without waiting. */
+bool field_polls(enum contender who);
+
 /* Starts the servers, also those that wait adaptively if @polling, and connects to them. */
 void field_open(struct field *field, const struct bench *bench, enum placement placement,
                 bool polling);

@@ -34,6 +34,8 @@ static const struct limit limits[] = {
     { "migration data, read of 1 MiB, one processor: broker", false, 1.25 },
     { "migration data, read of 1 MiB, two processors: standalone", false, 1.25 },
     { "migration data, read of 1 MiB, two processors: broker", false, 1.25 },
+    { "1000 idle jailed devices, private memory of each", true, 1.2 },
+    { "1000 idle jailed devices, processor time of all", true, 0 },
 };
 
 const struct limit *limit_of(const char *figure)

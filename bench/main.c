@@ -21,11 +21,14 @@ static const struct group {
     void (*run)(const struct bench *bench);
 } groups[] = {
     { "access", "Register accesses", bench_access },
+    { "calls", "What an access takes of the kernel", bench_calls },
     { "dma", "Guest memory made and removed", bench_dma },
     { "translate", "Address translation", bench_translate },
     { "copy", "vfu_sgl_read and vfu_sgl_write", bench_copy },
     { "interrupts", "Interrupts", bench_interrupts },
     { "migration", "Migration", bench_migration },
+    { "sessions", "Clients and servers that come", bench_sessions },
+    { "processes", "Many devices", bench_processes },
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

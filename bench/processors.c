@@ -34,14 +34,13 @@ void processors_enter(enum placement placement)
 {
     cpu_set_t set;
 
+    if (placement == ANYWHERE) {
+        move_to(&all);
+        return;
+    }
     CPU_ZERO(&set);
     CPU_SET(processor(placement == TWO_PROCESSORS ? 1 : 0), &set);
     move_to(&set);
-}
-
-void processors_leave(void)
-{
-    move_to(&all);
 }
 
 void processors_open(void)

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-enum placement { ONE_PROCESSOR, TWO_PROCESSORS, PLACEMENTS };
+enum placement { ONE_PROCESSOR, TWO_PROCESSORS, PLACEMENTS, ANYWHERE = PLACEMENTS };
 
 extern const char *const placement_names[PLACEMENTS];
 
@@ -16,6 +16,3 @@ bool processors_allow(enum placement placement);
 
 /* In a child: moves to where a server of that placement belongs. All it starts stays there. */
 void processors_enter(enum placement placement);
-
-/* In a child: back to all that there are. */
-void processors_leave(void);

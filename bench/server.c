@@ -104,16 +104,29 @@ static _Noreturn void complain(const struct server *server)
     errx(EXIT_FAILURE, "the server has ended");
 }
 
-int server_connect(struct server *server)
+static void pause_until_it_is_up(struct server *server)
 {
     static const struct timespec pause = { .tv_nsec = 100000 };
+
+    if (waitpid(server->pid, NULL, WNOHANG) != 0) {
+        complain(server);
+    }
+    nanosleep(&pause, NULL);
+}
+
+void server_wait(struct server *server)
+{
+    while (access(server->socket, F_OK) < 0) {
+        pause_until_it_is_up(server);
+    }
+}
+
+int server_connect(struct server *server)
+{
     int sock;
 
     while ((sock = wire_open(server->socket)) < 0) {
-        if (waitpid(server->pid, NULL, WNOHANG) != 0) {
-            complain(server);
-        }
-        nanosleep(&pause, NULL);
+        pause_until_it_is_up(server);
     }
     wire_negotiate(sock);
     return sock;

@@ -32,10 +32,10 @@ struct server {
 void server_start(struct server *server, const struct bench *bench, enum server_kind kind,
                   enum placement placement, unsigned poll_us);
 
+/* Waits until it takes clients: a standalone device listens, a sealed one waits. */
+void server_wait(struct server *server);
+
 /* Waits until it takes a client. Returns the socket, negotiated. */
 int server_connect(struct server *server);
-
-/* The server process of a standalone device, or that of a broker's device that has the client. */
-pid_t server_device(const struct server *server);
 
 void server_stop(struct server *server);

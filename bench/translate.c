@@ -5,7 +5,7 @@
  */
 #include "bench/bench.h"
 #include "bench/guest.h"
-#include "bench/memory.h"
+#include "bench/procfs.h"
 #include "bench/report.h"
 #include "bench/server.h"
 
@@ -44,7 +44,7 @@ static uint64_t regions_of(const struct bench *bench, size_t size)
 
 static double growth(pid_t pid, int64_t before)
 {
-    int64_t now = memory_of(pid, "Anonymous");
+    int64_t now = procfs_memory(pid, "Anonymous");
 
     return before >= 0 && now > before ? (double)(now - before) * 1024 : 4096;
 }
@@ -53,7 +53,7 @@ static void fill(struct subject *subject, const struct bench *bench, size_t size
 {
     uint64_t count = regions_of(bench, size), done;
     int memory = guest_memory(count * GUEST_PAGE);
-    int64_t before = memory_of(subject->server.pid, "Anonymous");
+    int64_t before = procfs_memory(subject->server.pid, "Anonymous");
     uint64_t start = stats_now();
     int error = guest_fill(subject->sock, memory, count, STRIDE, &done);
     double each = (double)(stats_now() - start) / (double)count;

@@ -38,7 +38,7 @@ int wire_open(const char *path)
     return sock;
 }
 
-void wire_negotiate(int sock)
+size_t wire_negotiate(int sock)
 {
     struct {
         struct vfio_user_header header;
@@ -48,14 +48,17 @@ void wire_negotiate(int sock)
         .header = { .cmd = VFIO_USER_VERSION, .msg_size = sizeof(hello) },
         .version = { .major = LIB_VFIO_USER_MAJOR, .minor = LIB_VFIO_USER_MINOR },
     };
-    int error;
+    struct vfio_user_header header;
+    char text[1024];
 
     memcpy(hello.text, capabilities, sizeof(capabilities));
     wire_send(sock, &hello, sizeof(hello));
-    error = wire_reply(sock, NULL);
-    if (error != 0) {
-        errx(EXIT_FAILURE, "VERSION: %s", strerror(error));
+    wire_receive(sock, &header, sizeof(header));
+    if (header.flags & VFIO_USER_F_ERROR || header.msg_size > sizeof(text)) {
+        errx(EXIT_FAILURE, "VERSION: errno %u", header.error_no);
     }
+    wire_receive(sock, text, header.msg_size - sizeof(header));
+    return header.msg_size;
 }
 
 void wire_frame_set(struct wire_frame *frame, uint16_t command, const void *payload, size_t size,

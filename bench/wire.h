@@ -30,8 +30,8 @@ void wire_frame_write(struct wire_frame *frame, uint32_t region, uint64_t offset
 /* Connects: the socket, or -1 and errno if nobody is there (yet). */
 int wire_open(const char *path);
 
-/* Says VERSION and reads the answer. */
-void wire_negotiate(int sock);
+/* Says VERSION and reads the answer. Returns the size of that. */
+size_t wire_negotiate(int sock);
 
 void wire_send(int sock, const void *bytes, size_t size);
 void wire_send_fd(int sock, const void *bytes, size_t size, int fd);
