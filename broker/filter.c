@@ -132,7 +132,7 @@ static int add_rule(scmp_filter_ctx ctx, const struct filter_rule *rule, unsigne
     int nr = seccomp_syscall_resolve_name(rule->syscall);
 
     if (nr < 0) {
-        return 0; /* this architecture does not have it (newfstatat, ...) */
+        return 0; /* this architecture does not have it */
     }
     if (rule->match == FILTER_MATCH_CLOSABLE) {
         return add_from(ctx, nr, CONTROL_FD + channels);

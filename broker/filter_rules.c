@@ -104,12 +104,9 @@ const struct filter_rule filter_gate_rules[] = {
         INT_ARG_IS(0, AF_UNIX), INT_ARG_IS(1, SOCK_STREAM | SOCK_CLOEXEC)),
     ANY("readlinkat", "vet interrupts: what an anonymous inode is"),
     ANY("fstat", "vet memory: which file system instance"),
-    ANY("newfstatat", "the same, as the C library spells it"),
     ANY("fstatfs", "vet memory: huge pages or not"),
     ANY("close", "drop refused descriptors"),
     ANY("clock_gettime", "handshake limit, where the vDSO cannot answer"),
-    ANY("rt_sigreturn", "return from a signal handler"),
-    ANY("restart_syscall", "resume a wait after a stop signal"),
     ANY("exit_group", "end"),
 #ifdef VFU_SANITIZED
     ANY("sigaltstack", "AddressSanitizer's view of a function that does not return"),

@@ -4,13 +4,14 @@
 
 import contextlib
 import os
+import select
 import signal
 import struct
 
 import harness
 import vfio_user
 
-COPY, ALLOCATE, RETURN, CALL = 0x00, 0x08, 0x10, 0x18
+COPY, ALLOCATE, RETURN, CALL, BEGIN = 0x00, 0x08, 0x10, 0x18, 0x20
 PAGE = 4096
 
 
@@ -44,7 +45,12 @@ class ThreadsTest(harness.BrokerTest):
 
     def work(self, client, worker, irq, job, value=0):
         self.have(client, worker, job, value)
-        self.assertTrue(harness.readable(irq, harness.DEADLINE))
+        self.interrupted(client, irq)
+
+    def interrupted(self, client, irq):
+        """Before the device dies."""
+        ready = select.select([irq, client.socket], [], [], harness.DEADLINE)[0]
+        self.assertEqual(ready, [irq])
         self.assertEqual(os.eventfd_read(irq), 1)
 
 
@@ -71,8 +77,7 @@ class Work(ThreadsTest):
                 for worker in range(len(irqs)):
                     self.have(client, worker, ALLOCATE, size)
                 for irq in irqs:
-                    self.assertTrue(harness.readable(irq, harness.DEADLINE))
-                    self.assertEqual(os.eventfd_read(irq), 1)
+                    self.interrupted(client, irq)
 
     def test_thread_may_end(self):
         for options in [[], ["--detached"]]:
@@ -85,6 +90,15 @@ class Work(ThreadsTest):
                     harness.wait_until("its end", lambda left=left: len(tasks(device)) == left)
                 self.assert_served(client)
                 self.assertEqual(broker.matches("error .*"), [])
+
+    def test_thread_may_begin_after_the_seal(self):
+        with self.session(1, "--late") as (broker, client, _, irqs):
+            device = broker.serving().device
+            self.assertEqual(len(tasks(device)), 2)
+            self.work(client, 0, irqs[0], BEGIN)
+            harness.wait_until("its end", lambda: len(tasks(device)) == 1)
+            self.assert_served(client)
+            self.assertEqual(broker.matches("error .*"), [])
 
 
 class Seal(ThreadsTest):

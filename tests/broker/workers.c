@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * broker-test-workers [--detached] COUNT SOCKET
+ * broker-test-workers [--detached|--late] COUNT SOCKET
  *
  * A device with COUNT threads besides the first, which do its work. Registers of 8 bytes in BAR0;
  * a write has the worker's number (from 0) in its upper half, and says what it shall do:
@@ -9,10 +9,16 @@
  *   0x08  allocate and free in steps of this many bytes, and raise it
  *   0x10  return
  *   0x18  call socket(2)
+ *   0x20  (--late) begin: the only worker, made before the seal, does then for the first time what
+ *         the C library has a thread do, and raises interrupt 0
  */
 #include <err.h>
 #include <errno.h>
+#include <linux/futex.h>
+#include <linux/rseq.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -34,6 +40,7 @@ enum job {
     JOB_ALLOCATE,
     JOB_RETURN,
     JOB_CALL,
+    JOB_BEGIN,
     JOBS,
 };
 
@@ -148,6 +155,46 @@ static void start_workers(vfu_ctx_t *ctx, bool detached)
     pthread_attr_destroy(&attributes);
 }
 
+/* --- a thread that begins late ------------------------------------------------------------- */
+
+static uint32_t may_begin;
+
+/* Without the C library, which would begin at once: so only with calls that cannot fail. */
+static int begin_late(void *opaque)
+{
+    static struct rseq area __attribute__((aligned(sizeof(struct rseq))));
+    static struct robust_list_head list = { .list = { &list.list } };
+    const uint64_t none = 0;
+
+    while (__atomic_load_n(&may_begin, __ATOMIC_ACQUIRE) == 0) {
+        syscall(SYS_futex, &may_begin, FUTEX_WAIT, 0, NULL);
+    }
+    if (syscall(SYS_rseq, &area, sizeof(area), 0, 0x53053053) == 0 &&
+        syscall(SYS_set_robust_list, &list, sizeof(list)) == 0 &&
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)) == 0) {
+        vfu_irq_trigger(opaque, 0);
+    }
+    syscall(SYS_exit, 0);
+    return 0;
+}
+
+static void start_late_worker(vfu_ctx_t *ctx)
+{
+    static char stack[64 << 10] __attribute__((aligned(16)));
+
+    if (clone(begin_late, stack + sizeof(stack),
+              CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+              ctx) < 0) {
+        err(EXIT_FAILURE, "thread");
+    }
+}
+
+static void let_begin(void)
+{
+    __atomic_store_n(&may_begin, 1, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &may_begin, FUTEX_WAKE, 1);
+}
+
 /* --- the device ---------------------------------------------------------------------------- */
 
 static ssize_t access_bar0(vfu_ctx_t *ctx, char *buffer, size_t count, loff_t offset, bool is_write)
@@ -158,9 +205,13 @@ static ssize_t access_bar0(vfu_ctx_t *ctx, char *buffer, size_t count, loff_t of
     memcpy(&value, buffer, is_write && count == sizeof(value) ? count : 0);
     worker = &workers[(value >> 32) % MAX_WORKERS];
     if (count != sizeof(value) || offset % 8 != 0 || offset / 8 >= JOBS || !is_write ||
-        worker->ctx != ctx) {
+        (worker->ctx != ctx && offset / 8 != JOB_BEGIN)) {
         errno = EINVAL;
         return -1;
+    }
+    if (offset / 8 == JOB_BEGIN) {
+        let_begin();
+        return (ssize_t)count;
     }
     pthread_mutex_lock(&worker->lock);
     worker->job = (enum job)(offset / 8);
@@ -177,10 +228,11 @@ static void ignore_dma(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 int main(int argc, char **argv)
 {
     bool detached = argc == 4 && strcmp(argv[1], "--detached") == 0;
+    bool late = argc == 4 && strcmp(argv[1], "--late") == 0;
     vfu_ctx_t *ctx;
 
-    if (argc != 3 + detached || atoi(argv[argc - 2]) > MAX_WORKERS) {
-        errx(2, "usage: broker-test-workers [--detached] COUNT SOCKET");
+    if (argc != 3 + (detached || late) || atoi(argv[argc - 2]) > MAX_WORKERS) {
+        errx(2, "usage: broker-test-workers [--detached|--late] COUNT SOCKET");
     }
     worker_count = (uint32_t)atoi(argv[argc - 2]);
     ctx = vfu_create_ctx(VFU_TRANS_SOCK, argv[argc - 1], 0, NULL, VFU_DEV_TYPE_PCI);
@@ -192,7 +244,11 @@ int main(int argc, char **argv)
         vfu_setup_device_dma(ctx, 4, ignore_dma, ignore_dma) < 0 || vfu_realize_ctx(ctx) < 0) {
         err(EXIT_FAILURE, "device");
     }
-    start_workers(ctx, detached);
+    if (late) {
+        start_late_worker(ctx);
+    } else {
+        start_workers(ctx, detached);
+    }
     while (vfu_attach_ctx(ctx) == 0) {
         while (vfu_run_ctx(ctx) >= 0 || errno == EINTR) {
         }

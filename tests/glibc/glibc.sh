@@ -24,11 +24,14 @@ library=$here/root/usr/lib/x86_64-linux-gnu/libc.so.6
 own=$(getconf GNU_LIBC_VERSION)
 [ "$own" != "glibc $wanted" ] || fail "this machine has $own itself"
 "$loader" --version | grep -q "^ld.so .* version $wanted\.\$" || fail "$("$loader" --version | head -n 1)"
-for device in test-device broker-test-device broker-test-workers; do
-    "$loader" --list "$here/$device" | grep -q "libc.so.6 => $library (" ||
-        fail "$device does not load $library"
+for program in test-device broker-test-device broker-test-workers gate-without-rules; do
+    "$loader" --list "$here/$program" | grep -q "libc.so.6 => $library (" ||
+        fail "$program does not load $library"
 done
-echo "-- devices with glibc $wanted, the rest with $own"
+echo "-- devices and a gate with glibc $wanted, the rest with $own"
+
+# A gate does all that it is for, under its filter and not under less.
+"$here/gate-without-rules" >"$here/log" || { cat "$here/log"; fail "the gate"; }
 
 # The policies of the protocol tests, of another program.
 rm -rf "$here/policies"

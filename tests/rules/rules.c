@@ -3,16 +3,21 @@
  * The broker's rules, changed for a test: linked in place of broker/filter_rules.c into a broker
  * that is never installed. The environment says how:
  *
- *   VFU_RULES_WITHOUT=N      the final filter lacks its rule number N, from 0
+ *   VFU_RULES_WITHOUT=N      the final filter lacks its rule number N, from 0; behind its last one
+ *                            those for threads go on
  *   VFU_RULES_MORE="A B"     the final filter allows these calls too, with any arguments
  *
  * and nothing else of it differs from the product.
  */
 #define filter_final_rules product_rules
 #define filter_final_rule_count product_rule_count
+#define filter_thread_rules product_thread_rules
+#define filter_thread_rule_count product_thread_rule_count
 #include "broker/filter_rules.c" /* NOLINT: the tables themselves */
 #undef filter_final_rules
 #undef filter_final_rule_count
+#undef filter_thread_rules
+#undef filter_thread_rule_count
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +27,9 @@
 /* What the header promises not to change: it does not after main() has begun. */
 struct filter_rule other_rules[MAX_RULES] __asm__("filter_final_rules");
 size_t other_rule_count __asm__("filter_final_rule_count");
+struct filter_rule
+    other_thread_rules[ARRAY_SIZE(product_thread_rules)] __asm__("filter_thread_rules");
+size_t other_thread_rule_count __asm__("filter_thread_rule_count");
 
 static char more[2048];
 
@@ -46,7 +54,8 @@ static int is_named(const char *const *names, size_t count, const char *syscall)
 
 __attribute__((constructor)) static void choose_rules(void)
 {
-    const char *without = getenv("VFU_RULES_WITHOUT");
+    const char *number = getenv("VFU_RULES_WITHOUT");
+    size_t without = number != NULL ? (size_t)atoi(number) : SIZE_MAX;
     const char *wanted = getenv("VFU_RULES_MORE");
     const char *names[MAX_RULES];
     size_t count = 0;
@@ -60,9 +69,13 @@ __attribute__((constructor)) static void choose_rules(void)
         }
     }
     for (size_t i = 0; i < product_rule_count; i++) {
-        if ((without == NULL || (size_t)atoi(without) != i) &&
-            !is_named(names, count, product_rules[i].syscall)) {
+        if (without != i && !is_named(names, count, product_rules[i].syscall)) {
             add_rule(&product_rules[i]);
+        }
+    }
+    for (size_t i = 0; i < product_thread_rule_count; i++) {
+        if (without != product_rule_count + i) {
+            other_thread_rules[other_thread_rule_count++] = product_thread_rules[i];
         }
     }
     for (size_t i = 0; i < count; i++) {

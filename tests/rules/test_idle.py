@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """
-No idle rule: without any one rule of the final filter a test fails that is no escape test, and that
-passes with all of them. A rule that no test needs is one that no device needs.
+No idle rule: without any one rule of the final filter, those for threads included, a test fails that
+is no escape test, and that passes with all of them. A rule that no test needs is one that no device
+needs. (Of the gate's filter: test_gate.c.)
 
 BUILD SOURCES: the folders; then names of calls, to look at these alone.
 """
@@ -22,6 +23,9 @@ BROKER = "tests/rules/broker-of-other-rules"
 ACCESS = ("access", "plain")
 DMA = ("dma", "plain")
 FILES = ("migration", "migration")
+HEAPS = "threads Work.*test_each_thread_allocates"
+ENDING = "threads Work.*test_thread_may_end"
+LATE = "threads Work.*test_thread_may_begin_after_the_seal"
 TESTS = {
     "read": ACCESS,
     "write": ACCESS,
@@ -50,19 +54,28 @@ TESTS = {
     "rt_sigreturn": DMA,
     "restart_syscall": "calls Calls.*test_wait_is_resumed_after_a_stop",
     "exit_group": "death Crashes.*test_exit",
+    "rseq": LATE,
+    "set_robust_list": LATE,
+    "rt_sigprocmask": ENDING,
+    "mprotect": HEAPS,
+    "mmap prot == NONE, flags == PRIVATE|ANONYMOUS or PRIVATE|ANONYMOUS|NORESERVE": HEAPS,
+    "madvise": ENDING,
+    "exit": ENDING,
 }
 
 SECONDS = 120
 
 
 def rules():
-    """In the order of the table: call, with its condition where a call has more than one rule."""
+    """In the order of the tables: call, with its condition where a call has more than one rule."""
     text = SOURCES.joinpath("broker/filter_rules.c").read_text(encoding="utf-8")
-    start = text.index("filter_final_rules[] = {")
-    table = text[start : text.index("\n};", start)]
-    found = re.findall(
-        r'ANY\("(\w+)"|(?:ONE|TWO)\("(\w+)", "([^"]*)"|\.syscall = "(\w+)"', table
-    )
+    found = []
+    for name in ["filter_final_rules", "filter_thread_rules"]:
+        start = text.index(f"{name}[] = {{")
+        table = text[start : text.index("\n};", start)]
+        found += re.findall(
+            r'ANY\("(\w+)"|(?:ONE|TWO)\("(\w+)", "([^"]*)"|\.syscall = "(\w+)"', table
+        )
     names = [(a or b or d, c) for a, b, c, d in found]
     calls = [call for call, _ in names]
     return [f"{call} {text}" if calls.count(call) > 1 else call for call, text in names]
