@@ -14,8 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MAX_REGION_SIZE (8ull << 40)
-
 int vfu_setup_device_dma(vfu_ctx_t *ctx, size_t max_regions, vfu_dma_register_cb_t *dma_register,
                          vfu_dma_unregister_cb_t *dma_unregister)
 {
@@ -53,8 +51,9 @@ static bool is_no_memory(const struct stat *status, bool map)
            (!map && (status->st_mode & S_IFMT) == 0);
 }
 
-/* Looks at the file behind a range. Returns 0 or a negative errno. */
-static int inspect_file(const struct dma_request *request, struct dma_region *region)
+/* Looks at the file behind a range, if there is one. Returns 0 or a negative errno. */
+static int inspect_file(const struct dma_request *request, struct dma_region *region,
+                        struct dma_file *file)
 {
     struct stat status;
     uint64_t end;
@@ -85,29 +84,42 @@ static int inspect_file(const struct dma_request *request, struct dma_region *re
     region->device = status.st_dev;
     region->inode = status.st_ino;
     region->info.page_size = page_size_of(&status);
+    *file = (struct dma_file){
+        .fd = request->fd,
+        .device = status.st_dev,
+        .inode = status.st_ino,
+        .size = S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0,
+        .page_size = region->info.page_size,
+    };
     return 0;
 }
 
-/* Whole pages are mapped, so the range may start somewhere within the first one. */
-static int map_region(const struct dma_request *request, struct dma_region *region)
+/*
+ * Whole pages are mapped, so the range may start somewhere within the first one. The program learns
+ * of these pages, not of others that the mapping has.
+ */
+static int map_region(struct vfu_ctx *ctx, const struct dma_request *request,
+                      const struct dma_file *file, struct dma_region *region)
 {
     vfu_dma_info_t *info = &region->info;
     uint64_t mask = info->page_size - 1;
     uint64_t delta = request->offset & mask;
     uint64_t length;
-    void *mapping;
+    uint8_t *start;
+    int err;
 
     if (__builtin_add_overflow(delta + mask, (uint64_t)info->iova.iov_len, &length)) {
         return -EINVAL;
     }
     length &= ~mask;
-    mapping = mmap(NULL, length, (int)info->prot, MAP_SHARED, request->fd,
-                   (off_t)(request->offset - delta));
-    if (mapping == MAP_FAILED) {
-        return -errno;
+    err = dma_mappings_get(&ctx->session.dma.mappings, ctx->transport, file,
+                           request->offset - delta, length, info->prot, &region->mapping);
+    if (err < 0) {
+        return err;
     }
-    info->mapping = (struct iovec){ .iov_base = mapping, .iov_len = length };
-    info->vaddr = (char *)mapping + delta;
+    start = region->mapping->address + (request->offset - delta - region->mapping->offset);
+    info->mapping = (struct iovec){ .iov_base = start, .iov_len = length };
+    info->vaddr = start + delta;
     return 0;
 }
 
@@ -117,30 +129,23 @@ static void region_free(struct dma *dma, struct dma_region *region)
 
     /* A fault there is no longer ours: somebody else's mapping may come to be in its place. */
     DMA_STORE(region->range.handle, 0);
-    if (region->info.mapping.iov_base != NULL) {
-        munmap(region->info.mapping.iov_base, region->info.mapping.iov_len);
+    if (region->mapping != NULL) {
+        dma_mappings_put(&dma->mappings, region->mapping, region->info.mapping.iov_len);
     }
     dirty_log_forget(dma, region);
     dma_slab_give(&dma->slab, region);
     fd_close(&fd);
 }
 
-/* The guest's memory is not ours to write to a core file. A kernel without it just would. */
-static void keep_out_of_core(const struct vfu_ctx *ctx, const vfu_dma_info_t *info)
-{
-    if (info->mapping.iov_base != NULL && !ctx->transport->jailed) {
-        (void)madvise(info->mapping.iov_base, info->mapping.iov_len, MADV_DONTDUMP);
-    }
-}
-
 /* A mapping keeps the file alive by itself; a descriptor is kept only where it is used. */
-static int provide_access(struct dma_request *request, struct dma_region *region, int *fd)
+static int provide_access(struct vfu_ctx *ctx, struct dma_request *request,
+                          const struct dma_file *file, struct dma_region *region, int *fd)
 {
     if (request->fd < 0) {
         return 0;
     }
     if (request->map) {
-        return map_region(request, region);
+        return map_region(ctx, request, file, region);
     }
     *fd = fd_take(&request->fd);
     return 0;
@@ -160,10 +165,16 @@ static void publish(const struct dma_request *request, struct dma_region *region
     };
 
     dma_range_store(&region->range, &range);
+    /* A page was replaced just when the mapping was given out: whoever did so saw no region. */
+    if (region->mapping != NULL && __atomic_load_n(&region->mapping->faulted, __ATOMIC_SEQ_CST)) {
+        __atomic_fetch_add(&region->range.faults, 1, __ATOMIC_ACQ_REL);
+    }
 }
 
-static int region_new(struct dma *dma, struct dma_request *request, struct dma_region **result)
+static int region_new(struct vfu_ctx *ctx, struct dma_request *request, struct dma_region **result)
 {
+    struct dma *dma = &ctx->session.dma;
+    struct dma_file file;
     uint64_t handle;
     struct dma_region *region = dma_slab_take(&dma->slab, &handle);
     int fd = -1;
@@ -177,13 +188,14 @@ static int region_new(struct dma *dma, struct dma_request *request, struct dma_r
         .prot = request->prot,
     };
     region->has_file = false;
+    region->mapping = NULL;
     region->bitmap = NULL;
-    err = inspect_file(request, region);
+    err = inspect_file(request, region, &file);
     if (err == 0) {
         err = dirty_log_check_size(dma, region);
     }
     if (err == 0) {
-        err = provide_access(request, region, &fd);
+        err = provide_access(ctx, request, &file, region, &fd);
     }
     if (err < 0) {
         dma_slab_give(&dma->slab, region);
@@ -250,7 +262,7 @@ int dma_add(struct vfu_ctx *ctx, struct dma_request *request)
     struct dma_region *region;
     int err;
 
-    if (request->size > MAX_REGION_SIZE) {
+    if (request->size > DMA_MAX_REGION_SIZE) {
         return -ENOSPC;
     }
     err = check_against_others(dma, request);
@@ -259,7 +271,7 @@ int dma_add(struct vfu_ctx *ctx, struct dma_request *request)
     }
     err = check_limits(ctx, request);
     if (err == 0) {
-        err = region_new(dma, request, &region);
+        err = region_new(ctx, request, &region);
     }
     if (err < 0) {
         return err;
@@ -269,7 +281,6 @@ int dma_add(struct vfu_ctx *ctx, struct dma_request *request)
         region_free(dma, region);
         return err;
     }
-    keep_out_of_core(ctx, &region->info);
     dma->bytes += region->has_file ? region->info.iova.iov_len : 0;
     if (dma->added != NULL) {
         dma->added(ctx, &region->info);
@@ -310,6 +321,7 @@ void dma_remove_all(struct vfu_ctx *ctx)
     while ((region = dma_index_find(&ctx->session.dma.index, 0, UINT64_MAX)) != NULL) {
         dma_remove(ctx, region, NULL);
     }
+    dma_mappings_trim(&ctx->session.dma.mappings);
     DMA_STORE(ctx->session.dma.faulted, false);
     ctx->session.dma.fault_logged = false;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "device/dma_index.h"
+#include "device/dma_mapping.h"
 #include "device/dma_range.h"
 #include "device/dma_slab.h"
 
@@ -14,6 +15,8 @@
 
 struct dirty_report;
 
+#define DMA_MAX_REGION_SIZE (8ull << 40)
+
 struct dma_region {
     struct dma_range range; /* for all threads; its descriptor is owned */
     uint32_t slot;          /* in the slab */
@@ -21,6 +24,7 @@ struct dma_region {
     bool has_file;          /* a descriptor came with it, and was not withheld */
     dev_t device;           /* of that file */
     ino_t inode;
+    struct dma_mapping *mapping; /* NULL: none */
     struct dirty_bitmap *bitmap; /* owned; kept when logging ends */
     struct dma_region *next_spare;
 };
@@ -32,6 +36,7 @@ struct dma {
     vfu_dma_unregister_cb_t *removed;
     struct dma_slab slab; /* owns the regions */
     struct dma_index index;
+    struct dma_mappings mappings;
     uint64_t bytes;           /* of all regions that have memory here */
     unsigned log_shift;       /* dirty pages are logged: log2 of their size; 0: they are not */
     size_t log_bytes;         /* that all dirty bitmaps take */

@@ -41,7 +41,10 @@ static inline void dma_range_load(const struct dma_range *shared, struct dma_ran
     copy->faults = DMA_LOAD(shared->faults);
 }
 
-/* Everything but the handle, which says that the rest is right, and comes last. */
+/*
+ * Everything but the handle, which says that the rest is right, and comes last. Of this and what
+ * the memory guard says of a mapping each sees the other, or is seen.
+ */
 static inline void dma_range_store(struct dma_range *shared, const struct dma_range *range)
 {
     DMA_STORE(shared->first, range->first);
@@ -52,5 +55,5 @@ static inline void dma_range_store(struct dma_range *shared, const struct dma_ra
     DMA_STORE(shared->prot, range->prot);
     DMA_STORE(shared->dirty, range->dirty);
     DMA_STORE(shared->faults, range->faults);
-    DMA_STORE(shared->handle, range->handle);
+    __atomic_store_n(&shared->handle, range->handle, __ATOMIC_SEQ_CST);
 }

@@ -88,25 +88,28 @@ void dma_slab_give(struct dma_slab *slab, struct dma_region *region)
     slab->spare = region;
 }
 
-static bool is_mapped_at(const struct dma_region *region, const uint8_t *address)
+static bool is_mapped_at(const struct dma_region *region, const uint8_t *address, uint64_t length)
 {
     const struct iovec *mapping = &region->info.mapping;
+    const uint8_t *start = mapping->iov_base;
 
-    return DMA_LOAD(region->range.handle) != 0 && DMA_LOAD(region->range.vaddr) != NULL &&
-           address >= (const uint8_t *)mapping->iov_base &&
-           (size_t)(address - (const uint8_t *)mapping->iov_base) < mapping->iov_len;
+    return __atomic_load_n(&region->range.handle, __ATOMIC_SEQ_CST) != 0 &&
+           DMA_LOAD(region->range.vaddr) != NULL &&
+           (address >= start ? (uint64_t)(address - start) < mapping->iov_len
+                             : (uint64_t)(start - address) < length);
 }
 
-struct dma_region *dma_slab_find(const struct dma_slab *slab, const void *address)
+struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t slot, const uint8_t *address,
+                                 uint64_t length)
 {
     uint32_t used = DMA_LOAD(slab->used);
 
-    for (uint32_t slot = 0; slot < used; slot++) {
+    for (; slot < used; slot++) {
         uint32_t position;
         unsigned chunk = chunk_of(slot, &position);
         struct dma_region *region = &DMA_LOAD(slab->chunks[chunk])[position];
 
-        if (is_mapped_at(region, address)) {
+        if (is_mapped_at(region, address, length)) {
             return region;
         }
     }

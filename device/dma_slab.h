@@ -36,8 +36,12 @@ struct dma_region *dma_slab_take(struct dma_slab *slab, uint64_t *handle);
 /* The region's handle means nothing from now on. */
 void dma_slab_give(struct dma_slab *slab, struct dma_region *region);
 
-/* For any thread, also in a signal handler: the region that is mapped at @address, or NULL. */
-struct dma_region *dma_slab_find(const struct dma_slab *slab, const void *address);
+/*
+ * For any thread, also in a signal handler: the first region from slot @slot on that has any of
+ * the @length bytes mapped that are at @address here, or NULL.
+ */
+struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t slot, const uint8_t *address,
+                                 uint64_t length);
 
 /* For any thread: the range of the region that @handle names. False if it is gone. */
 bool dma_slab_look_up(const struct dma_slab *slab, uint64_t handle, struct dma_range *range);

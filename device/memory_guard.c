@@ -23,6 +23,9 @@
 /* So many single pages of a range are replaced, then all of it. */
 #define SINGLE_PAGES 4
 
+/* So many pieces of a mapping are replaced, then all of it: vm.max_map_count is 65530. */
+#define MAX_PIECES 1024
+
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct dma *list;
 static unsigned handlers; /* that may be walking the list */
@@ -40,23 +43,50 @@ static bool replace(uint8_t *start, uint64_t length, int prot)
            mmap(start, length, prot, MAP_SHARED | MAP_FIXED, zeros, (off_t)offset) != MAP_FAILED;
 }
 
-/* The region is not unmapped meanwhile: its user is in the way of that. */
-static bool cover(struct dma *dma, struct dma_region *region, uint8_t *address)
+/* Marks every region that has any of these bytes: regions of one file may have them in common. */
+static void mark(struct dma *dma, const uint8_t *start, uint64_t length)
 {
-    uint8_t *start = region->info.mapping.iov_base;
-    uint64_t length = region->info.mapping.iov_len;
+    uint32_t slot = 0;
+    struct dma_region *region;
+
+    while ((region = dma_slab_find(&dma->slab, slot, start, length)) != NULL) {
+        __atomic_fetch_add(&region->range.faults, 1, __ATOMIC_ACQ_REL);
+        slot = region->slot + 1;
+    }
+}
+
+/*
+ * What to replace because of a fault at @address: its page, all that the region has, or all that is
+ * mapped of the file.
+ */
+static struct iovec choose(const struct dma_region *region, uint8_t *address)
+{
+    struct dma_mapping *mapping = region->mapping;
+    struct iovec part = region->info.mapping;
     uint64_t page = region->info.page_size;
-    uint64_t offset = (uint64_t)(address - start) / page * page;
-    uint32_t faults = __atomic_fetch_add(&region->range.faults, 1, __ATOMIC_ACQ_REL);
+
+    if (__atomic_fetch_add(&mapping->pieces, 1, __ATOMIC_RELAXED) >= MAX_PIECES) {
+        return (struct iovec){ .iov_base = mapping->address, .iov_len = mapping->length };
+    }
+    if (DMA_LOAD(region->range.faults) < SINGLE_PAGES) {
+        uint64_t offset = (uint64_t)(address - (uint8_t *)part.iov_base) / page * page;
+
+        part.iov_base = (uint8_t *)part.iov_base + offset;
+        part.iov_len = page;
+    }
+    return part;
+}
+
+/* The region is not unmapped meanwhile: its user is in the way of that. */
+static bool cover(struct dma *dma, const struct dma_region *region, uint8_t *address)
+{
+    struct iovec part = choose(region, address);
 
     DMA_STORE(dma->faulted, true);
-    if (faults >= SINGLE_PAGES) {
-        return replace(start, length, (int)region->info.prot);
-    }
-    if (length - offset < page) {
-        page = length - offset;
-    }
-    return replace(start + offset, page, (int)region->info.prot);
+    /* Before the regions are looked at: one that is made meanwhile sees this. */
+    __atomic_store_n(&region->mapping->faulted, true, __ATOMIC_SEQ_CST);
+    mark(dma, part.iov_base, part.iov_len);
+    return replace(part.iov_base, part.iov_len, (int)region->info.prot);
 }
 
 static bool cover_any(uint8_t *address)
@@ -66,7 +96,7 @@ static bool cover_any(uint8_t *address)
     __atomic_fetch_add(&handlers, 1, __ATOMIC_SEQ_CST);
     for (struct dma *dma = __atomic_load_n(&list, __ATOMIC_SEQ_CST); dma != NULL;
          dma = __atomic_load_n(&dma->next_guarded, __ATOMIC_SEQ_CST)) {
-        struct dma_region *region = dma_slab_find(&dma->slab, address);
+        const struct dma_region *region = dma_slab_find(&dma->slab, 0, address, 1);
 
         if (region != NULL) {
             covered = cover(dma, region, address);

@@ -4,9 +4,11 @@
  * memory left for it. Whoever touches it then gets SIGBUS, and the process would die.
  *
  * The guard's handler puts a page of zeros in its place, for the first few faults of a range, and
- * then one mapping of zeros in place of all that is mapped of it, because the number of mappings
- * is limited (vm.max_map_count). The range is marked: calls for it fail with EFAULT from then on.
- * What is no range of ours goes to the handler that the program had installed before.
+ * then one mapping of zeros in place of all that the range has, because the number of mappings is
+ * limited (vm.max_map_count); for the same reason, after many faults, in place of the whole file.
+ * Every range that has some of it is marked: calls for it fail with EFAULT from then on. Other
+ * ranges of the file go on, and no new one is put into a mapping that has zeros. What is no range
+ * of ours goes to the handler that the program had installed before.
  *
  * The zeros are of a sparse file in memory, each part of which is used for one range only: the
  * device may write there, and must not read it elsewhere. That takes memory which RLIMIT_DATA does

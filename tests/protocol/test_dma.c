@@ -490,10 +490,14 @@ static void test_many_maps_of_one_file(void **state)
         memory[page * PAGE] = (uint8_t)page;
         assert_int_equal(map(fixture->client, page * 16 * PAGE, PAGE, RW, fd, page * PAGE), 0);
     }
+    assert_int_equal(server_mappings(&fixture->server), 1);
     for (uint64_t page = 0; page < TEST_DEVICE_MAX_MAPS; page++) {
         expect_device_reads(fixture->client, page * 16 * PAGE, memory + page * PAGE, 1);
         assert_int_equal(vfu_client_dma_unmap(fixture->client, page * 16 * PAGE, PAGE), 0);
     }
+    /* For the next one. */
+    assert_int_equal(server_mappings(&fixture->server), 1);
+    assert_int_equal(vfu_client_dma_unmap_all(fixture->client), 0);
     assert_int_equal(server_mappings(&fixture->server), 0);
     munmap(memory, TEST_DEVICE_MAX_MAPS * PAGE);
     close(fd);

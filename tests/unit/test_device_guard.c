@@ -40,16 +40,22 @@ static void on_removed(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
 }
 
-static int map(struct device *device, uint64_t address, int fd)
+static int map_part(struct device *device, uint64_t address, int fd, uint64_t offset, uint64_t size)
 {
     const struct vfio_user_dma_map request = {
         .argsz = 32,
         .flags = RW,
+        .offset = offset,
         .addr = address,
-        .size = PAGES * PAGE,
+        .size = size,
     };
 
     return device_request(device, VFIO_USER_DMA_MAP, &request, sizeof(request), &fd, 1);
+}
+
+static int map(struct device *device, uint64_t address, int fd)
+{
+    return map_part(device, address, fd, 0, PAGES * PAGE);
 }
 
 static int setup_guarded(void **state)
@@ -60,7 +66,7 @@ static int setup_guarded(void **state)
     device = *state;
     lines = 0;
     vfu_setup_log(device->ctx, on_log, LOG_WARNING);
-    vfu_setup_device_dma(device->ctx, 10, NULL, on_removed);
+    vfu_setup_device_dma(device->ctx, 3000, NULL, on_removed);
     device_attach(device);
     for (int i = 0; i < 2; i++) {
         memory[i] = device_memory(PAGES * PAGE);
@@ -99,6 +105,21 @@ static int direct(struct device *device, uint64_t address, void *data, size_t le
                           : vfu_sgl_read(device->ctx, sg, 1, data, VFU_SGL_DIRECT_ACCESS);
 
     return result == 0 ? 0 : errno;
+}
+
+/* How many mappings of a file this process has. */
+static size_t count_mappings(const char *name)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512];
+    size_t count = 0;
+
+    assert_non_null(maps);
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        count += strstr(line, name) != NULL;
+    }
+    fclose(maps);
+    return count;
 }
 
 /* cmocka has a handler of its own for each test, which comes after that of its setup. */
@@ -221,6 +242,76 @@ static void test_region_that_is_mapped_anew_is_whole(void **state)
     assert_int_equal(direct(*state, GONE, &byte, 1, false), 0);
 }
 
+/* Regions of one file, which is mapped once. */
+static void test_other_parts_of_the_file_go_on(void **state)
+{
+    struct device *device = *state;
+    const uint64_t half = PAGES / 2 * PAGE;
+    uint8_t byte;
+    int file = device_memory(PAGES * PAGE);
+
+    guard();
+    assert_int_equal(map_part(device, 0, file, 0, half), 0);
+    assert_int_equal(map_part(device, half, file, half, half), 0);
+    assert_int_equal(map_part(device, PAGES * PAGE, file, half - PAGE, 2 * PAGE), 0);
+    memset(pointer(device, 0, half), 0xaa, half);
+    assert_int_equal(ftruncate(file, (off_t)half), 0);
+    assert_int_equal(direct(device, half, &byte, 1, false), EFAULT);
+    assert_int_equal(direct(device, PAGES * PAGE, &byte, 1, false), EFAULT); /* has that page too */
+    for (uint64_t i = 0; i < half; i += PAGE) {
+        assert_int_equal(direct(device, i, &byte, 1, false), 0);
+        assert_int_equal(byte, 0xaa);
+    }
+    close(file);
+}
+
+static void test_new_regions_have_no_zeros_of_old_ones(void **state)
+{
+    struct device *device = *state;
+    const struct vfio_user_dma_unmap unmap = { .argsz = 24, .addr = 0, .size = 2 * PAGE };
+    uint8_t byte = 0xaa;
+    int file = device_memory(PAGES * PAGE);
+
+    guard();
+    assert_int_equal(map_part(device, 0, file, 0, 2 * PAGE), 0);
+    assert_int_equal(map_part(device, 9 * PAGE, file, 9 * PAGE, PAGE), 0); /* keeps the mapping */
+    assert_int_equal(ftruncate(file, 0), 0);
+    assert_int_equal(direct(device, 0, &byte, 1, false), EFAULT);
+    assert_int_equal(ftruncate(file, PAGES * PAGE), 0);
+    byte = 0xaa;
+    assert_int_equal(pwrite(file, &byte, 1, 0), 1);
+    assert_int_equal(map_part(device, GONE * 2, file, 0, 2 * PAGE), 0);
+    byte = 0;
+    assert_int_equal(direct(device, GONE * 2, &byte, 1, false), 0);
+    assert_int_equal(byte, 0xaa);
+    assert_int_equal(device_request(device, VFIO_USER_DMA_UNMAP, &unmap, sizeof(unmap), NULL, 0),
+                     0);
+    assert_int_equal(map_part(device, 0, file, 0, 2 * PAGE), 0);
+    assert_int_equal(direct(device, 0, &byte, 1, false), 0);
+    assert_int_equal(byte, 0xaa);
+    close(file);
+}
+
+/* The kernel has no more than 65530 mappings for a process. */
+static void test_many_parts_that_are_gone_become_one(void **state)
+{
+    enum { PARTS = 2000 };
+    struct device *device = *state;
+    int file = device_memory(2 * PARTS * PAGE);
+    uint8_t byte;
+
+    guard();
+    for (uint64_t i = 0; i < PARTS; i++) {
+        assert_int_equal(map_part(device, (2 * PARTS + i) * PAGE, file, 2 * i * PAGE, PAGE), 0);
+    }
+    assert_int_equal(ftruncate(file, 0), 0);
+    for (uint64_t i = 0; i < PARTS; i++) {
+        assert_int_equal(direct(device, (2 * PARTS + i) * PAGE, &byte, 1, false), EFAULT);
+    }
+    assert_in_range(count_mappings("/memfd:zeros"), 1, 3);
+    close(file);
+}
+
 static void test_log_says_so_once(void **state)
 {
     volatile uint8_t *here[2] = { pointer(*state, GONE, PAGE), pointer(*state, STAYS, PAGE) };
@@ -332,6 +423,9 @@ int main(void)
         GUARDED(test_other_calls_are_efault_afterwards),
         GUARDED(test_other_regions_and_the_session_go_on),
         GUARDED(test_region_that_is_mapped_anew_is_whole),
+        GUARDED(test_other_parts_of_the_file_go_on),
+        GUARDED(test_new_regions_have_no_zeros_of_old_ones),
+        GUARDED(test_many_parts_that_are_gone_become_one),
         GUARDED(test_log_says_so_once),
         GUARDED(test_hole_reads_zeros_and_is_no_fault),
         GUARDED(test_program_s_handler_gets_what_is_not_ours),
