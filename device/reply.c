@@ -84,10 +84,12 @@ void reply_finish(struct reply *reply)
 
 void reply_reset(struct reply *reply)
 {
+    bool is_short = reply->size > 0 && reply->size <= REPLY_INLINE_SIZE;
+
     reply->size = 0;
     reply->sent = 0;
     attachment_reset(&reply->attachment);
-    if (reply->capacity > REPLY_INLINE_SIZE) {
+    if (reply->capacity > REPLY_INLINE_SIZE && is_short) {
         uint8_t *small = realloc(reply->data, REPLY_INLINE_SIZE);
 
         if (small != NULL) {

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Room that is kept; a longer reply gets memory for as long as it lives. */
+/* Room that is kept; a longer reply gets more, which stays until a short one has been sent. */
 #define REPLY_INLINE_SIZE 4096u
 
 struct reply {

@@ -27,9 +27,11 @@ void frame_fini(struct frame *frame)
 
 void frame_reset(struct frame *frame)
 {
+    bool is_short = frame->have <= FRAME_INLINE_SIZE;
+
     fd_list_close(&frame->fds);
     frame->have = 0;
-    if (frame->capacity > FRAME_INLINE_SIZE) {
+    if (frame->capacity > FRAME_INLINE_SIZE && is_short) {
         uint8_t *small = realloc(frame->data, FRAME_INLINE_SIZE);
 
         if (small != NULL) {
@@ -37,6 +39,17 @@ void frame_reset(struct frame *frame)
             frame->capacity = FRAME_INLINE_SIZE;
         }
     }
+}
+
+uint8_t *frame_exchange_buffer(struct frame *frame, uint8_t *buffer, size_t capacity)
+{
+    uint8_t *taken = frame->data;
+
+    fd_list_close(&frame->fds);
+    frame->have = 0;
+    frame->data = buffer;
+    frame->capacity = capacity;
+    return taken;
 }
 
 static int reserve(struct frame *frame, size_t size)

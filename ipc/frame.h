@@ -27,7 +27,11 @@
 
 #include <vfio-user/vfio-user.h>
 
-/* Room that a frame keeps; a longer message gets a buffer of its own for as long as it lives. */
+/*
+ * Room that a frame keeps. A longer message gets a larger buffer, which stays until a short one has
+ * been received: memory that is given back and taken again for each of a row of long ones costs as
+ * much as their transfer.
+ */
 #define FRAME_INLINE_SIZE 4096u
 
 /* @take need not deliver more than this in one call. */
@@ -136,3 +140,9 @@ int frame_load(struct frame *frame, const void *message, size_t size);
 
 /* Closes the descriptors that nobody took, and makes ready for the next message. */
 void frame_reset(struct frame *frame);
+
+/*
+ * Gives the message's buffer, header first, to the caller for another one of @capacity bytes, at
+ * least FRAME_INLINE_SIZE, and makes ready for the next message. Who has a buffer frees it.
+ */
+uint8_t *frame_exchange_buffer(struct frame *frame, uint8_t *buffer, size_t capacity);

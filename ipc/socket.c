@@ -79,9 +79,16 @@ ssize_t socket_receive(int sock, void *buffer, size_t size, int flags, struct fd
 
 ssize_t socket_send(int sock, const void *buffer, size_t size, int flags, const struct fd_list *fds)
 {
+    const struct iovec piece = { .iov_base = (void *)buffer, .iov_len = size };
+
+    return socket_send_pieces(sock, &piece, 1, flags, fds);
+}
+
+ssize_t socket_send_pieces(int sock, const struct iovec *pieces, size_t count, int flags,
+                           const struct fd_list *fds)
+{
     union control_buffer control;
-    struct iovec iov = { .iov_base = (void *)buffer, .iov_len = size };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+    struct msghdr msg = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = count };
     ssize_t n;
 
     if (fds != NULL && fds->count > 0) {

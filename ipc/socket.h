@@ -9,6 +9,7 @@
 #include "ipc/fd_list.h"
 
 #include <sys/types.h>
+#include <sys/uio.h>
 
 /*
  * Looks at up to @size bytes without consuming them and without blocking. A peek never reads
@@ -37,3 +38,7 @@ ssize_t socket_receive(int sock, void *buffer, size_t size, int flags, struct fd
  */
 ssize_t socket_send(int sock, const void *buffer, size_t size, int flags,
                     const struct fd_list *fds);
+
+/* The same for @count pieces of memory. */
+ssize_t socket_send_pieces(int sock, const struct iovec *pieces, size_t count, int flags,
+                           const struct fd_list *fds);

@@ -488,10 +488,38 @@ static void of_size(uint16_t command, size_t payload)
         assert_int_equal(receive(&receiver), sent < total ? FRAME_PARTIAL : FRAME_COMPLETE);
     }
     expect_message(&receiver, command, payload, 0);
-    /* A large buffer lives as long as its message. */
+    /* A large buffer lives until a short message. */
+    assert_int_equal(receiver.frame.capacity,
+                     total > FRAME_INLINE_SIZE ? total : FRAME_INLINE_SIZE);
+    send_bytes(&receiver, message, build(message, command, 0), -1, 0);
+    assert_int_equal(receive(&receiver), FRAME_COMPLETE);
+    expect_message(&receiver, command, 0, 0);
     assert_int_equal(receiver.frame.capacity, FRAME_INLINE_SIZE);
     receiver_close(&receiver);
     free(message);
+}
+
+static void test_buffer_is_exchanged_for_another(void **state)
+{
+    const size_t capacity = FRAME_INLINE_SIZE + 100;
+    uint8_t message[64], *taken, *other = malloc(capacity);
+    struct receiver receiver;
+
+    assert_non_null(other);
+    receiver_open(&receiver);
+    for (int i = 0; i < 2; i++) {
+        send_bytes(&receiver, message, build(message, WITHOUT_FDS, 3), -1, 0);
+    }
+    assert_int_equal(receive(&receiver), FRAME_COMPLETE);
+    taken = frame_exchange_buffer(&receiver.frame, other, capacity);
+    assert_memory_equal(taken, message, 19);
+    free(taken);
+    assert_false(frame_started(&receiver.frame));
+    assert_int_equal(receive(&receiver), FRAME_COMPLETE);
+    assert_ptr_equal(receiver.frame.data, other);
+    expect_message(&receiver, WITHOUT_FDS, 3, 0);
+    assert_int_equal(receiver.frame.capacity, FRAME_INLINE_SIZE);
+    receiver_close(&receiver);
 }
 
 static void test_messages_around_the_inline_size(void **state)
@@ -648,6 +676,7 @@ int main(void)
         LEAK_TEST(test_pieces_of_a_plain_message),
         LEAK_TEST(test_pieces_with_descriptors_on_the_first_byte),
         LEAK_TEST(test_single_bytes),
+        LEAK_TEST(test_buffer_is_exchanged_for_another),
         LEAK_TEST(test_messages_around_the_inline_size),
         LEAK_TEST(test_largest_message),
         LEAK_TEST(test_bad_sizes_are_ebadmsg),
