@@ -23,22 +23,20 @@ static int read_piece(struct vfu_client *client, const struct vfio_user_region_a
         .head = access,
         .head_size = sizeof(*access),
     };
-    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
-    struct vfio_user_region_access answer;
+    struct vfu_client_message reply = { .size = 0 };
+    const struct vfio_user_region_access *answer;
     int result = vfu_client_command(client, &request, &reply);
 
-    if (result != 0) {
-        return result;
+    answer = (const void *)reply.payload;
+    if (result == 0 &&
+        (reply.size != sizeof(*answer) + access->count || answer->count != access->count)) {
+        result = -EPROTO;
     }
-    if (reply.size != sizeof(answer) + access->count) {
-        return -EPROTO;
+    if (result == 0) {
+        memcpy(buffer, answer->data, access->count);
     }
-    memcpy(&answer, reply.payload, sizeof(answer));
-    if (answer.count != access->count) {
-        return -EPROTO;
-    }
-    memcpy(buffer, reply.payload + sizeof(answer), access->count);
-    return 0;
+    vfu_client_message_recycle(client, &reply);
+    return result;
 }
 
 int vfu_client_region_read(struct vfu_client *client, uint32_t region, uint64_t offset,

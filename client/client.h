@@ -53,13 +53,17 @@ int vfu_client_twin_socket(const struct vfu_client *client);
 /* One received message; owns what it points to. */
 struct vfu_client_message {
     struct vfio_user_header header;
-    uint8_t *payload; /* NULL if there is none */
+    uint8_t *payload; /* in @buffer; NULL if there is none */
     size_t size;      /* bytes of payload */
+    uint8_t *buffer;  /* owned */
     struct fd_list fds;
 };
 
 /* Frees the payload and closes what descriptors are left. Safe twice, and on a zeroed message. */
 void vfu_client_message_release(struct vfu_client_message *message);
+
+/* The same, but a long message's memory is kept for the next one. */
+void vfu_client_message_recycle(struct vfu_client *client, struct vfu_client_message *message);
 
 #define AUTO_VFU_CLIENT_MESSAGE                                                                    \
     __attribute__((cleanup(vfu_client_message_release))) struct vfu_client_message
@@ -89,6 +93,9 @@ struct vfu_client_request {
  */
 int vfu_client_submit(struct vfu_client *client, const struct vfu_client_request *request,
                       uint16_t *id);
+
+/* Gives up waiting for the reply to command @id: it will be dropped. */
+void vfu_client_forget(struct vfu_client *client, uint16_t id);
 
 /* Sends a command that asks for no reply. Returns 0 or -errno. */
 int vfu_client_post(struct vfu_client *client, const struct vfu_client_request *request);
@@ -306,6 +313,18 @@ int vfu_client_migration_get_flags(struct vfu_client *client, uint64_t *flags);
 int vfu_client_migration_read(struct vfu_client *client, void *buffer, uint32_t size,
                               uint32_t *read);
 int vfu_client_migration_write(struct vfu_client *client, const void *buffer, uint32_t size);
+
+/*
+ * The same in two steps, so that several pieces are on their way at a time; of writes
+ * vfu_client_collect() has the answer. @size: what was asked for, or no more than the server takes.
+ * The data read are in @reply, which the caller releases in any case.
+ */
+int vfu_client_migration_submit_read(struct vfu_client *client, uint32_t size, uint16_t *id);
+int vfu_client_migration_collect_read(struct vfu_client *client, uint16_t id, uint32_t size,
+                                      struct vfu_client_message *reply, const uint8_t **data,
+                                      uint32_t *read);
+int vfu_client_migration_submit_write(struct vfu_client *client, const void *buffer, uint32_t size,
+                                      uint16_t *id);
 
 #define VFU_CLIENT_RANGES_MAX 4096u
 

@@ -50,11 +50,12 @@ static int queue_request(struct vfu_client *client, const struct vfu_client_requ
                          uint16_t id, uint32_t flags, struct fd_list *fds)
 {
     struct vfio_user_header header = { .msg_id = id, .cmd = request->command, .flags = flags };
-    size_t size = sizeof(header) + request->head_size + request->data_size;
+    size_t size = sizeof(header) + request->head_size;
     struct outgoing *out;
     uint8_t *at;
 
-    if (request->fd_count > FD_LIST_MAX || size > UINT32_MAX) {
+    if (request->fd_count > FD_LIST_MAX || size > UINT32_MAX ||
+        request->data_size > UINT32_MAX - size) {
         return -E2BIG;
     }
     fds->count = 0;
@@ -65,14 +66,13 @@ static int queue_request(struct vfu_client *client, const struct vfu_client_requ
     if (out == NULL) {
         return -ENOMEM;
     }
-    header.msg_size = (uint32_t)size;
+    header.msg_size = (uint32_t)(size + request->data_size);
     at = mempcpy(out->bytes, &header, sizeof(header));
     if (request->head_size > 0) {
-        at = mempcpy(at, request->head, request->head_size);
+        memcpy(at, request->head, request->head_size);
     }
-    if (request->data_size > 0) {
-        memcpy(at, request->data, request->data_size);
-    }
+    out->data = request->data;
+    out->data_size = request->data_size;
     return 0;
 }
 
@@ -177,6 +177,20 @@ int vfu_client_collect(struct vfu_client *client, uint16_t id, struct vfu_client
         if (err == 0 && (*link)->state == PENDING_AWAITED) {
             err = stream_wait(client, deadline);
         }
+    }
+}
+
+void vfu_client_forget(struct vfu_client *client, uint16_t id)
+{
+    struct pending **link = find_pending(client, id);
+
+    if (*link == NULL) {
+        return;
+    }
+    if ((*link)->state == PENDING_ANSWERED || client->error < 0) {
+        unlink_pending(link);
+    } else {
+        (*link)->state = PENDING_ABANDONED;
     }
 }
 

@@ -101,6 +101,7 @@ struct vfu_client *vfu_client_free(struct vfu_client *client)
     command_drop_all(client);
     stream_close(&client->twin);
     stream_close(&client->main);
+    free(client->spare);
     free(client);
     return NULL;
 }

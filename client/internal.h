@@ -11,9 +11,11 @@
 /* A message that is being sent. */
 struct outgoing {
     struct outgoing *next;
-    size_t size;
-    size_t sent;
+    size_t size;               /* of @bytes */
+    size_t sent;               /* of @bytes, and then of @data */
     const struct fd_list *fds; /* borrowed until the first byte is sent; NULL for none */
+    const void *data;          /* behind @bytes, borrowed until all is sent */
+    size_t data_size;
     uint8_t bytes[];
 };
 
@@ -47,6 +49,9 @@ struct vfu_client {
     struct stream twin; /* for the commands of the server, if it was negotiated */
     int timeout_ms;
     int error; /* 0, or the -errno that ended the connection */
+
+    uint8_t *spare; /* for the next long message, as large as a message was; or NULL */
+    size_t spare_size;
 
     struct pending *pending;
     uint16_t next_id;
@@ -104,9 +109,26 @@ int command_dispatch(struct vfu_client *client, struct stream *stream,
 int serve_command(struct vfu_client *client, struct stream *stream,
                   const struct vfu_client_message *command);
 
-/* MIG_DATA_WRITE of no more than the server takes; vfu_client_collect() has the answer. */
-int migration_submit_write(struct vfu_client *client, const void *buffer, uint32_t size,
-                           uint16_t *id);
-
 /* Frees what is outstanding. */
 void command_drop_all(struct vfu_client *client);
+
+/* --- live migration (live.c) --- */
+
+/*
+ * Pieces in which the device's data travel. A short one fits into a socket, and the last one of
+ * all is filled up to its size by some servers: that is paid for while nothing runs.
+ */
+#define LIVE_CHUNK VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE
+#define LIVE_LAST_CHUNK (128u << 10)
+
+#define LIVE_CONFIG_SIZE 256u
+
+/*
+ * Copies what the source's device has to give until that is all, or all for now, or about @limit;
+ * adds to @bytes. As of client.h.
+ */
+int live_copy_data(struct vfu_client *from, struct vfu_client *to, uint32_t chunk, uint64_t limit,
+                   uint64_t *bytes);
+
+/* Gives the destination the registers of config space that clients set, as they are in @config. */
+int live_restore_config(struct vfu_client *to, const uint8_t *config);

@@ -4,7 +4,6 @@
 #include "client/internal.h"
 
 #include <errno.h>
-#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +11,6 @@
 #include <time.h>
 
 #define CONFIG_REGION 7u
-#define CONFIG_SIZE 256u
-#define CHUNK VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE
 #define DEFAULT_ROUND_BYTES (4ull << 30)
 
 struct migration {
@@ -21,9 +18,8 @@ struct migration {
     uint64_t page_size;
     bool begun; /* something may have to be undone */
     bool logging;
-    uint8_t config[CONFIG_SIZE]; /* of the source */
-    uint8_t *chunk;
-    void *bitmap; /* large enough for any part of guest memory */
+    uint8_t config[LIVE_CONFIG_SIZE]; /* of the source */
+    void *bitmap;                     /* large enough for any part of guest memory */
 };
 
 static uint64_t now_ns(void)
@@ -46,81 +42,6 @@ static uint64_t lap(uint64_t *start)
 static int hook(const struct vfu_client_live *live, int (*function)(void *opaque))
 {
     return function != NULL ? function(live->opaque) : 0;
-}
-
-/* --- config space: it travels with the client, not with the device's data --- */
-
-/* A register that the client sets; read-only bits in it do no harm. */
-static int restore_register(struct migration *migration, size_t offset, size_t size)
-{
-    struct vfu_client *to = migration->live->to;
-    uint32_t now = 0;
-    int result = vfu_client_region_read(to, CONFIG_REGION, offset, &now, size);
-
-    if (result == 0 && memcmp(&now, migration->config + offset, size) != 0) {
-        result =
-            vfu_client_region_write(to, CONFIG_REGION, offset, migration->config + offset, size);
-    }
-    return result;
-}
-
-struct config_register {
-    uint8_t offset;
-    uint8_t size;
-};
-
-static int restore_capability(struct migration *migration, uint8_t id, size_t at)
-{
-    static const struct config_register pm[] = { { PCI_PM_CTRL, 2 }, { 0, 0 } };
-    static const struct config_register msi[] = { { 4, 4 },  { 8, 4 }, { 12, 4 },
-                                                  { 16, 4 }, { 2, 2 }, { 0, 0 } };
-    static const struct config_register msix[] = { { PCI_MSIX_FLAGS, 2 }, { 0, 0 } };
-    static const struct config_register express[] = { { PCI_EXP_DEVCTL, 2 },
-                                                      { PCI_EXP_DEVCTL2, 2 },
-                                                      { 0, 0 } };
-    const struct config_register *registers = id == PCI_CAP_ID_PM     ? pm
-                                              : id == PCI_CAP_ID_MSI  ? msi
-                                              : id == PCI_CAP_ID_MSIX ? msix
-                                              : id == PCI_CAP_ID_EXP  ? express
-                                                                      : NULL;
-    int result = 0;
-
-    for (; registers != NULL && registers->size != 0 && result == 0; registers++) {
-        if (at + registers->offset + registers->size <= CONFIG_SIZE) {
-            result = restore_register(migration, at + registers->offset, registers->size);
-        }
-    }
-    return result;
-}
-
-/* The links are the source's and not trusted: there are at most so many capabilities. */
-static int restore_capabilities(struct migration *migration)
-{
-    const uint8_t *config = migration->config;
-    size_t at = config[PCI_STATUS] & PCI_STATUS_CAP_LIST ? config[PCI_CAPABILITY_LIST] & 0xfc : 0;
-    int result = 0;
-
-    for (size_t i = 0; i < CONFIG_SIZE / 4 && at >= PCI_STD_HEADER_SIZEOF && result == 0; i++) {
-        result = restore_capability(migration, config[at], at);
-        at = config[at + 1] & 0xfc;
-    }
-    return result;
-}
-
-/* What makes the device decode and master comes last. */
-static int restore_config(struct migration *migration)
-{
-    static const struct config_register header[] = {
-        { PCI_BASE_ADDRESS_0, 4 }, { PCI_BASE_ADDRESS_1, 4 }, { PCI_BASE_ADDRESS_2, 4 },
-        { PCI_BASE_ADDRESS_3, 4 }, { PCI_BASE_ADDRESS_4, 4 }, { PCI_BASE_ADDRESS_5, 4 },
-        { PCI_INTERRUPT_LINE, 1 },
-    };
-    int result = restore_capabilities(migration);
-
-    for (size_t i = 0; i < sizeof(header) / sizeof(header[0]) && result == 0; i++) {
-        result = restore_register(migration, header[i].offset, header[i].size);
-    }
-    return result == 0 ? restore_register(migration, PCI_COMMAND, 2) : result;
 }
 
 /* --- guest memory --- */
@@ -175,53 +96,6 @@ static int copy_memory(struct migration *migration, bool all, uint64_t *bytes)
     return result;
 }
 
-/* --- the device's data --- */
-
-static uint32_t chunk_size(const struct vfu_client_live *live)
-{
-    uint64_t size = CHUNK;
-
-    size = size < live->from->max_data_xfer_size ? size : live->from->max_data_xfer_size;
-    return (uint32_t)(size < live->to->server.max_data_xfer_size
-                          ? size
-                          : live->to->server.max_data_xfer_size);
-}
-
-/*
- * While the destination takes one piece, the source gives the next. Before it has stopped the
- * device has nothing for now when it gives nothing; afterwards nothing more when it gives less.
- */
-static int copy_device(struct migration *migration, bool stopped, uint64_t *bytes)
-{
-    struct vfu_client_live *live = migration->live;
-    uint64_t limit = live->round_bytes != 0 ? live->round_bytes : DEFAULT_ROUND_BYTES;
-    uint32_t size = chunk_size(live), n = size;
-    bool writing = false;
-    uint16_t id = 0;
-    int result = 0;
-
-    while (result == 0 && n > 0 && (stopped ? n == size : *bytes < limit)) {
-        result = vfu_client_migration_read(live->from, migration->chunk, size, &n);
-        if (writing) {
-            int written = vfu_client_collect(live->to, id, NULL);
-
-            writing = false;
-            result = result != 0 ? result : written;
-        }
-        if (result == 0 && n > 0) {
-            result = migration_submit_write(live->to, migration->chunk, n, &id);
-            writing = result == 0;
-            *bytes += n;
-        }
-    }
-    if (writing) {
-        int written = vfu_client_collect(live->to, id, NULL);
-
-        result = result != 0 ? result : written;
-    }
-    return result;
-}
-
 /* --- steps --- */
 
 static int can_migrate(struct vfu_client *client, uint64_t *flags)
@@ -246,6 +120,7 @@ static int end_round(struct migration *migration, struct vfu_client_live_round *
 static int pre_copy(struct migration *migration)
 {
     struct vfu_client_live *live = migration->live;
+    uint64_t limit = live->round_bytes != 0 ? live->round_bytes : DEFAULT_ROUND_BYTES;
     int result = vfu_client_migration_set_state(live->from, VFIO_USER_DEVICE_STATE_PRE_COPY);
 
     live->step = "pre-copy";
@@ -255,9 +130,11 @@ static int pre_copy(struct migration *migration)
 
         result = copy_memory(migration, i == 0, &round.memory_bytes);
         if (result == 0) {
-            result = copy_device(migration, false, &round.device_bytes);
+            round.ns = lap(&start);
+            result = live_copy_data(live->from, live->to, LIVE_CHUNK, limit, &round.device_bytes);
         }
-        round.ns = lap(&start);
+        round.device_ns = lap(&start);
+        round.ns += round.device_ns;
         if (result == 0) {
             result = end_round(migration, &round);
         }
@@ -278,8 +155,8 @@ static int stop_source(struct migration *migration)
     result = hook(live, live->on_pause);
     if (result == 0) {
         live->step = "read of the source's config space";
-        result =
-            vfu_client_region_read(live->from, CONFIG_REGION, 0, migration->config, CONFIG_SIZE);
+        result = vfu_client_region_read(live->from, CONFIG_REGION, 0, migration->config,
+                                        LIVE_CONFIG_SIZE);
     }
     return result;
 }
@@ -302,13 +179,15 @@ static int copy_rest(struct migration *migration)
     }
     if (result == 0) {
         live->step = "copy of the device's data";
-        result = copy_device(migration, true, &round.device_bytes);
+        result =
+            live_copy_data(live->from, live->to, LIVE_LAST_CHUNK, UINT64_MAX, &round.device_bytes);
     }
     if (result == 0) {
         live->step = "end of the source's data";
         result = vfu_client_migration_set_state(live->from, VFIO_USER_DEVICE_STATE_STOP);
         blackout->device = lap(&start);
     }
+    round.device_ns = blackout->device;
     round.ns = blackout->stop + blackout->memory + blackout->device;
     return result == 0 ? end_round(migration, &round) : result;
 }
@@ -321,7 +200,7 @@ static int install(struct migration *migration)
     int result;
 
     live->step = "restore of the destination's config space";
-    result = restore_config(migration);
+    result = live_restore_config(live->to, migration->config);
     if (result == 0) {
         live->step = "restore";
         result = hook(live, live->on_restore);
@@ -421,9 +300,8 @@ static int allocate(struct migration *migration)
         }
         largest = size > largest ? size : largest;
     }
-    migration->chunk = malloc(CHUNK);
     migration->bitmap = malloc(largest);
-    return migration->chunk != NULL && migration->bitmap != NULL ? 0 : -ENOMEM;
+    return migration->bitmap != NULL ? 0 : -ENOMEM;
 }
 
 int vfu_client_live_migrate(struct vfu_client_live *live)
@@ -456,7 +334,6 @@ int vfu_client_live_migrate(struct vfu_client_live *live)
 
         (void)stopped;
     }
-    free(migration.chunk);
     free(migration.bitmap);
     live->total_ns = lap(&start);
     return result;

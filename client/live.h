@@ -27,6 +27,7 @@ struct vfu_client_live_round {
     bool stopped;          /* this is that one */
     uint64_t memory_bytes; /* of guest memory copied; but for round 0, what was written before */
     uint64_t device_bytes; /* of the device's data */
+    uint64_t device_ns;    /* that these took */
     uint64_t ns;
 };
 
@@ -60,10 +61,13 @@ struct vfu_client_live {
 
     /*
      * Hooks, each may be NULL. Not 0 cancels: a negative errno, or a positive one to blame a
-     * device. on_round      after each round on_pause      now the guest's processors have to stop
-     *   on_dirty      adds to @bitmap, of @memory[@index], what others than the device have written
-     *   on_restore    the destination has all data, the device there does not run yet: RESUMING
-     *   on_installed  and has accepted them; both devices are in STOP
+     * device.
+     *
+     *   on_round: after each round
+     *   on_pause: now the guest's processors have to stop
+     *   on_dirty: adds to @bitmap, of @memory[@index], what others than the device have written
+     *   on_restore: the destination has all data, and the device there does not run yet (RESUMING)
+     *   on_installed: it has accepted them; both devices are in STOP
      */
     int (*on_round)(void *opaque, const struct vfu_client_live_round *round);
     int (*on_pause)(void *opaque);

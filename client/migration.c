@@ -95,8 +95,7 @@ int vfu_client_migration_set_state(struct vfu_client *client, uint32_t state)
                                   sizeof(wanted));
 }
 
-int vfu_client_migration_read(struct vfu_client *client, void *buffer, uint32_t size,
-                              uint32_t *read)
+int vfu_client_migration_submit_read(struct vfu_client *client, uint32_t size, uint16_t *id)
 {
     const struct vfio_user_mig_data ask = { .argsz = (uint32_t)sizeof(ask) + size, .size = size };
     const struct vfu_client_request request = {
@@ -104,28 +103,53 @@ int vfu_client_migration_read(struct vfu_client *client, void *buffer, uint32_t 
         .head = &ask,
         .head_size = sizeof(ask),
     };
-    AUTO_VFU_CLIENT_MESSAGE reply = { .size = 0 };
+
+    return vfu_client_submit(client, &request, id);
+}
+
+int vfu_client_migration_collect_read(struct vfu_client *client, uint16_t id, uint32_t size,
+                                      struct vfu_client_message *reply, const uint8_t **data,
+                                      uint32_t *read)
+{
+    int result = vfu_client_collect(client, id, reply);
     struct vfio_user_mig_data answer;
-    int result = vfu_client_command(client, &request, &reply);
 
     if (result != 0) {
         return result;
     }
-    if (reply.size < sizeof(answer) || reply.fds.count != 0) {
+    if (reply->size < sizeof(answer) || reply->fds.count != 0) {
         return -EPROTO;
     }
-    memcpy(&answer, reply.payload, sizeof(answer));
+    memcpy(&answer, reply->payload, sizeof(answer));
     /* Some servers fill the message up to what was asked for: the number in it counts. */
-    if (answer.size > size || reply.size - sizeof(answer) < answer.size) {
+    if (answer.size > size || reply->size - sizeof(answer) < answer.size) {
         return -EPROTO;
     }
-    memcpy(buffer, reply.payload + sizeof(answer), answer.size);
+    *data = reply->payload + sizeof(answer);
     *read = answer.size;
     return 0;
 }
 
-int migration_submit_write(struct vfu_client *client, const void *buffer, uint32_t size,
-                           uint16_t *id)
+int vfu_client_migration_read(struct vfu_client *client, void *buffer, uint32_t size,
+                              uint32_t *read)
+{
+    struct vfu_client_message reply = { .size = 0 };
+    const uint8_t *data;
+    uint16_t id;
+    int result = vfu_client_migration_submit_read(client, size, &id);
+
+    if (result == 0) {
+        result = vfu_client_migration_collect_read(client, id, size, &reply, &data, read);
+    }
+    if (result == 0 && *read > 0) {
+        memcpy(buffer, data, *read);
+    }
+    vfu_client_message_recycle(client, &reply);
+    return result;
+}
+
+int vfu_client_migration_submit_write(struct vfu_client *client, const void *buffer, uint32_t size,
+                                      uint16_t *id)
 {
     const struct vfio_user_mig_data head = { .argsz = (uint32_t)sizeof(head) + size, .size = size };
     const struct vfu_client_request request = {
@@ -142,7 +166,7 @@ int migration_submit_write(struct vfu_client *client, const void *buffer, uint32
 static int write_piece(struct vfu_client *client, const void *buffer, uint32_t size)
 {
     uint16_t id;
-    int err = migration_submit_write(client, buffer, size, &id);
+    int err = vfu_client_migration_submit_write(client, buffer, size, &id);
 
     return err < 0 ? err : vfu_client_collect(client, id, NULL);
 }

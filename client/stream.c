@@ -111,6 +111,8 @@ struct outgoing *stream_queue(struct stream *stream, size_t size, const struct f
     out->next = NULL;
     out->size = size;
     out->sent = 0;
+    out->data = NULL;
+    out->data_size = 0;
     out->fds = fds != NULL && fds->count > 0 ? fds : NULL;
     *stream->queue_tail = out;
     stream->queue_tail = &out->next;
@@ -129,38 +131,92 @@ static bool has_output(const struct stream *stream)
 }
 
 /* Descriptors go with the first byte and never again. */
+static ssize_t send_rest(const struct stream *stream, const struct outgoing *out)
+{
+    struct iovec pieces[2];
+    size_t count = 0;
+
+    if (out->sent < out->size) {
+        pieces[count++] = (struct iovec){ .iov_base = (void *)(out->bytes + out->sent),
+                                          .iov_len = out->size - out->sent };
+    }
+    if (out->data_size > 0) {
+        size_t sent = out->sent > out->size ? out->sent - out->size : 0;
+
+        pieces[count++] = (struct iovec){ .iov_base = (uint8_t *)out->data + sent,
+                                          .iov_len = out->data_size - sent };
+    }
+    return socket_send_pieces(stream->sock, pieces, count, MSG_DONTWAIT,
+                              out->sent == 0 ? out->fds : NULL);
+}
+
 static int send_some(struct stream *stream)
 {
     while (has_output(stream)) {
         struct outgoing *out = stream->queue_head;
-        ssize_t n = socket_send(stream->sock, out->bytes + out->sent, out->size - out->sent,
-                                MSG_DONTWAIT, out->sent == 0 ? out->fds : NULL);
+        ssize_t n = send_rest(stream, out);
 
         if (n < 0) {
             return n == -EAGAIN ? 0 : (int)n;
         }
         out->sent += (size_t)n;
-        if (out->sent == out->size) {
+        if (out->sent == out->size + out->data_size) {
             drop_first(stream);
         }
     }
     return 0;
 }
 
-static int copy_message(struct frame *frame, struct vfu_client_message *message)
+static int copy_payload(const struct frame *frame, struct vfu_client_message *message)
 {
-    size_t size = frame_payload_size(frame);
-
-    *message = (struct vfu_client_message){ .header = *frame_header(frame), .size = size };
-    if (size > 0) {
-        message->payload = malloc(size);
-        if (message->payload == NULL) {
-            return -ENOMEM;
-        }
-        memcpy(message->payload, frame_payload(frame), size);
+    if (message->size == 0) {
+        return 0;
     }
-    message->fds = frame->fds;
+    message->buffer = malloc(message->size);
+    if (message->buffer == NULL) {
+        return -ENOMEM;
+    }
+    message->payload = memcpy(message->buffer, frame_payload(frame), message->size);
+    return 0;
+}
+
+/* A long message keeps the memory that it was received in. */
+static int take_payload(struct vfu_client *client, struct frame *frame,
+                        struct vfu_client_message *message)
+{
+    size_t capacity = client->spare != NULL ? client->spare_size : FRAME_INLINE_SIZE;
+    uint8_t *next = client->spare != NULL ? client->spare : malloc(capacity);
+
+    if (next == NULL) {
+        return -ENOMEM;
+    }
+    client->spare = NULL;
+    message->buffer = frame_exchange_buffer(frame, next, capacity);
+    message->payload = message->buffer + sizeof(message->header);
+    return 0;
+}
+
+static int take_message(struct vfu_client *client, struct frame *frame,
+                        struct vfu_client_message *message)
+{
+    int err;
+
+    *message = (struct vfu_client_message){
+        .header = *frame_header(frame),
+        .size = frame_payload_size(frame),
+        .fds = frame->fds,
+    };
     frame->fds.count = 0;
+    if (message->header.msg_size <= FRAME_INLINE_SIZE) {
+        err = copy_payload(frame, message);
+        frame_reset(frame);
+    } else {
+        err = take_payload(client, frame, message);
+    }
+    if (err < 0) {
+        vfu_client_message_release(message);
+        return err;
+    }
     return FRAME_COMPLETE;
 }
 
@@ -174,8 +230,7 @@ int stream_receive(struct vfu_client *client, struct stream *stream,
     }
     status = frame_receive(&stream->frame, &stream->source);
     if (status == FRAME_COMPLETE) {
-        status = copy_message(&stream->frame, message);
-        frame_reset(&stream->frame);
+        status = take_message(client, &stream->frame, message);
     }
     if (status == FRAME_COMPLETE && client->tap != NULL) {
         client->tap(client->tap_opaque, message);

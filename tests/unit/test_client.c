@@ -195,6 +195,31 @@ static void test_replies_in_another_order(void **state)
     session_close(&session);
 }
 
+/* Whether its reply is here already, comes later, or never. */
+static void test_forgotten_commands_leave_nothing(void **state)
+{
+    struct session session;
+    uint16_t ids[3], other;
+
+    session_open(&session);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(vfu_client_submit(session.client, &reset, &ids[i]), 0);
+    }
+    assert_int_equal(vfu_client_submit(session.client, &reset, &other), 0);
+    say_plain(&session, ids[0], VFIO_USER_DEVICE_RESET, REPLY, 0);
+    say_plain(&session, other, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(vfu_client_collect(session.client, other, NULL), 0);
+    for (size_t i = 0; i < 3; i++) {
+        vfu_client_forget(session.client, ids[i]);
+        assert_int_equal(vfu_client_collect(session.client, ids[i], NULL), -ENOENT);
+    }
+    vfu_client_forget(session.client, ids[0]); /* twice is fine */
+    say_plain(&session, ids[1], VFIO_USER_DEVICE_RESET, REPLY, 0);
+    say_plain(&session, 5, VFIO_USER_DEVICE_RESET, REPLY, 0);
+    assert_int_equal(vfu_client_reset_device(session.client), 0);
+    session_close(&session);
+}
+
 static void test_error_payload_is_drained(void **state)
 {
     const uint8_t payload[100] = { 1 };
@@ -952,6 +977,41 @@ static void test_bad_data_replies_are_eproto(void **state)
     session_close(&session);
 }
 
+/* Pieces of all sizes, long ones in the memory of those before, and always the right bytes. */
+static void test_pieces_of_data_on_their_way_together(void **state)
+{
+    static const uint32_t sizes[] = { 5000, 100000, 3, 8000, 100000, 0, 100000 };
+    enum { COUNT = sizeof(sizes) / sizeof(sizes[0]) };
+    struct vfio_user_mig_data *data = calloc(1, sizeof(*data) + 100000);
+    struct session session;
+    uint16_t ids[COUNT];
+
+    assert_non_null(data);
+    session_open(&session);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(vfu_client_migration_submit_read(session.client, 100000, &ids[i]), 0);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        struct vfu_client_message reply = { .size = 0 };
+        const uint8_t *bytes;
+        uint32_t n;
+
+        data->size = sizes[i];
+        memset(data->data, (int)i + 1, sizes[i]);
+        say(&session, ids[i], VFIO_USER_MIG_DATA_READ, REPLY, 0, data, sizeof(*data) + sizes[i], -1,
+            0);
+        assert_int_equal(
+            vfu_client_migration_collect_read(session.client, ids[i], 100000, &reply, &bytes, &n),
+            0);
+        assert_int_equal(n, sizes[i]);
+        assert_memory_equal(bytes, data->data, n);
+        vfu_client_message_recycle(session.client, &reply);
+        assert_null(reply.payload);
+    }
+    session_close(&session);
+    free(data);
+}
+
 static void test_bad_bitmaps_are_eproto(void **state)
 {
     struct {
@@ -1226,6 +1286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LEAK_TEST(test_request_on_the_wire),
         LEAK_TEST(test_replies_in_another_order),
+        LEAK_TEST(test_forgotten_commands_leave_nothing),
         LEAK_TEST(test_error_payload_is_drained),
         LEAK_TEST(test_error_without_errno_is_einval),
         LEAK_TEST(test_descriptors_of_an_error_are_closed),
@@ -1258,6 +1319,7 @@ int main(void)
         LEAK_TEST(test_bad_read_replies_are_eproto),
         LEAK_TEST(test_bad_feature_replies_are_eproto),
         LEAK_TEST(test_bad_data_replies_are_eproto),
+        LEAK_TEST(test_pieces_of_data_on_their_way_together),
         LEAK_TEST(test_bad_bitmaps_are_eproto),
         LEAK_TEST(test_posted_write_wants_no_reply),
         LEAK_TEST(test_several_writes_that_the_server_does_not_offer_are_refused_here),
