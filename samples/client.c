@@ -6,6 +6,7 @@
  */
 #include <err.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,13 +76,16 @@ static void usage(FILE *out)
           "  --stop-bytes SIZE  a round of so little is the last; default 1M\n"
           "  --rate N           pages that the device changes each 10 ms, of its own memory and\n"
           "                     of the guest's; default 16, at most 4096\n"
+          "  --guest-rate N     other than that for the guest's\n"
           "  --window SIZE      of the memory in which it does; default 1M\n"
+          "  --keep-dirty       stop it only when it has changed all of the window again\n"
           "  --guest SIZE       of guest memory; default 16M\n"
           "  --no-fill          leave the device's memory as it is\n"
           "  --verify           compare all memory while both devices are stopped\n"
           "  --no-tour          migrate only\n"
           "  --no-migration     do not\n"
-          "  --json             print the figures of the migration, and nothing else\n"
+          "  --transfer         measure how fast state goes through the socket, and do no more\n"
+          "  --json             print the figures, and nothing else\n"
           "  -h, --help         print this and exit\n",
           out);
 }
@@ -107,12 +111,15 @@ static struct options parse_options(int argc, char **argv)
         { "rounds", required_argument, NULL, 'r' },
         { "stop-bytes", required_argument, NULL, 's' },
         { "rate", required_argument, NULL, 'R' },
+        { "guest-rate", required_argument, NULL, 'G' },
         { "window", required_argument, NULL, 'w' },
+        { "keep-dirty", no_argument, NULL, 'k' },
         { "guest", required_argument, NULL, 'g' },
         { "no-fill", no_argument, NULL, 'F' },
         { "verify", no_argument, NULL, 'v' },
         { "no-tour", no_argument, NULL, 'T' },
         { "no-migration", no_argument, NULL, 'M' },
+        { "transfer", no_argument, NULL, 'x' },
         { "json", no_argument, NULL, 'j' },
         { "help", no_argument, NULL, 'h' },
         { 0 },
@@ -122,6 +129,7 @@ static struct options parse_options(int argc, char **argv)
         .window = 1u << 20,
         .stop_bytes = 1u << 20,
         .rate = 16,
+        .guest_rate = UINT_MAX,
         .rounds = 10,
         .fill = true,
         .tour = true,
@@ -148,6 +156,15 @@ static struct options parse_options(int argc, char **argv)
             break;
         case 'R':
             options.rate = (unsigned)parse_size("rate", optarg);
+            break;
+        case 'G':
+            options.guest_rate = (unsigned)parse_size("guest-rate", optarg);
+            break;
+        case 'k':
+            options.keep_dirty = true;
+            break;
+        case 'x':
+            options.transfer = true;
             break;
         case 'w':
             options.window = parse_size("window", optarg);
@@ -186,6 +203,9 @@ static struct options parse_options(int argc, char **argv)
         options.window % SERVER_PAGE != 0) {
         errx(2, "memory comes in pages of 4K");
     }
+    if (options.guest_rate == UINT_MAX) {
+        options.guest_rate = options.rate;
+    }
     options.socket_path = argv[optind];
     return options;
 }
@@ -208,6 +228,11 @@ int main(int argc, char **argv)
     quiet = options.json;
     setlinebuf(stdout);
     must(vfu_client_negotiate_as(client, &offer), "VERSION");
+    if (options.transfer) {
+        report_transfer(client, options.json);
+        vfu_client_free(client);
+        return EXIT_SUCCESS;
+    }
     if (options.tour) {
         take_tour(client);
     }

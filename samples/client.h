@@ -21,8 +21,11 @@ struct options {
     uint64_t window;
     uint64_t stop_bytes;
     unsigned rate;
+    unsigned guest_rate;
     unsigned rounds;
     bool fill;
+    bool keep_dirty;
+    bool transfer;
     bool verify;
     bool json;
     bool tour;
@@ -43,6 +46,9 @@ const char *size_text(uint64_t size, char text[32]);
 
 /* client_tour.c: each command of the protocol, and what comes of it. */
 void take_tour(struct vfu_client *client);
+
+/* client_transfer.c: how fast state goes through the socket, and plain writes beside it. */
+void report_transfer(struct vfu_client *client, bool json);
 
 /* client_migration.c. Returns the exit status; takes @client. */
 int migrate(struct vfu_client *client, const struct options *options);

@@ -88,7 +88,7 @@ static void set_to_work(struct vfu_client *client, const struct options *options
     set_register(client, SERVER_REG_GUEST_SIZE,
                  options->window < options->guest_size ? options->window : options->guest_size);
     set_register(client, SERVER_REG_RATE, options->rate);
-    set_register(client, SERVER_REG_GUEST_RATE, options->rate);
+    set_register(client, SERVER_REG_GUEST_RATE, options->guest_rate);
 }
 
 /* --- progress --- */
@@ -109,15 +109,28 @@ static int on_round(void *opaque, const struct vfu_client_live_round *round)
     uint64_t bytes = round->memory_bytes + round->device_bytes;
     char memory[32], device[32], rate[32], dirty[32];
 
-    say("%s %u: %s of guest memory, %s of the device, %.1f ms, %s/s%s%s%s",
+    say("%s %u: %s of guest memory, %s of the device at %s/s, %.1f ms%s%s%s",
         round->stopped ? "stopped, round" : "round", round->number,
         size_text(round->memory_bytes, memory), size_text(round->device_bytes, device),
-        seconds(round->ns) * 1e3, rate_text(bytes, round->ns, rate),
+        rate_text(round->device_bytes, round->device_ns, rate), seconds(round->ns) * 1e3,
         run->count > 0 ? "; changed before: " : "",
         run->count > 0 ? rate_text(bytes, run->rounds[run->count - 1].ns, dirty) : "",
         run->count > 0 ? "/s" : "");
     if (run->count < MAX_ROUNDS) {
         run->rounds[run->count++] = *round;
+    }
+    return 0;
+}
+
+/* The device has chosen pages so often that every one of the window was among them. */
+static int wait_until_dirty(void *opaque)
+{
+    const struct run *run = opaque;
+    uint64_t wanted = get_register(run->from.client, SERVER_REG_CHANGES) +
+                      16 * run->options->window / SERVER_PAGE;
+
+    while (get_register(run->from.client, SERVER_REG_CHANGES) < wanted) {
+        poll(NULL, 0, 1);
     }
     return 0;
 }
@@ -180,9 +193,9 @@ static void print_json(const struct run *run, const struct vfu_client_live *live
         const struct vfu_client_live_round *round = &run->rounds[i];
 
         printf("%s{\"number\":%u,\"stopped\":%s,\"memory_bytes\":%llu,\"device_bytes\":%llu,"
-               "\"ns\":%llu}",
+               "\"device_ns\":%llu,\"ns\":%llu}",
                i > 0 ? "," : "", round->number, round->stopped ? "true" : "false",
-               N(round->memory_bytes), N(round->device_bytes), N(round->ns));
+               N(round->memory_bytes), N(round->device_bytes), N(round->device_ns), N(round->ns));
     }
     printf(
         "],\"memory_bytes\":%llu,\"device_bytes\":%llu,\"total_ns\":%llu,\"blackout_ns\":{"
@@ -238,6 +251,7 @@ int migrate(struct vfu_client *client, const struct options *options)
         .max_rounds = options->rounds,
         .stop_bytes = options->stop_bytes,
         .on_round = on_round,
+        .on_pause = options->keep_dirty && options->rate > 0 ? wait_until_dirty : NULL,
         .on_installed = options->verify ? on_installed : NULL,
         .opaque = &run,
     };

@@ -7,52 +7,50 @@
 static_assert(sizeof(struct state_record) == 24, "a format");
 static_assert(sizeof(struct state_identity) == 48, "a format");
 
+#define PRIME 0x9e3779b185ebca87u
+
+static uint64_t mix(uint64_t check, uint64_t word)
+{
+    check = (check ^ word) * PRIME;
+    return check << 31 | check >> 33;
+}
+
+/* What processors of all kinds add at once. */
+typedef uint64_t words __attribute__((vector_size(16)));
+
+static words load(const uint8_t *bytes)
+{
+    words loaded;
+
+    memcpy(&loaded, bytes, sizeof(loaded));
+    return loaded;
+}
+
+static uint64_t mix_words(uint64_t check, words all)
+{
+    return mix(mix(check, all[0]), all[1]);
+}
+
 /*
- * Four lanes, so that the processor works on four words at a time, and only steps that can be
- * undone: a change of one word always changes the result. Memory goes through several times faster
- * than through a socket.
+ * The words added up, and the sums of these: a word that is changed changes the one, words that are
+ * exchanged the other. Memory goes through ten times faster than through a socket.
  */
-#define PRIME_1 0x9e3779b185ebca87u
-#define PRIME_2 0xc2b2ae3d27d4eb4fu
-
-static uint64_t rotate(uint64_t value, unsigned bits)
-{
-    return value << bits | value >> (64 - bits);
-}
-
-static uint64_t mix(uint64_t lane, uint64_t word)
-{
-    return rotate(lane ^ word * PRIME_2, 31) * PRIME_1;
-}
-
-static uint64_t load(const uint8_t *bytes, size_t size)
-{
-    uint64_t word = 0;
-
-    memcpy(&word, bytes, size);
-    return word;
-}
-
 static uint64_t check_bytes(uint64_t check, const uint8_t *bytes, size_t size)
 {
-    uint64_t lanes[4] = { check, check + PRIME_1, check ^ PRIME_2, check - PRIME_1 };
+    words a = { 0 }, b = { 0 }, sum_a = { 0 }, sum_b = { 0 };
+    uint8_t rest[32] = { 0 };
 
     check = mix(check, size);
-    for (; size >= 32; bytes += 32, size -= 32) {
-        for (int i = 0; i < 4; i++) {
-            lanes[i] = mix(lanes[i], load(bytes + i * 8, 8));
-        }
+    for (; size >= sizeof(rest); bytes += sizeof(rest), size -= sizeof(rest)) {
+        a += load(bytes);
+        b += load(bytes + 16);
+        sum_a += a;
+        sum_b += b;
     }
-    for (int i = 0; size > 0; i++) {
-        size_t n = size < 8 ? size : 8;
-
-        lanes[i] = mix(lanes[i], load(bytes, n));
-        bytes += n;
-        size -= n;
-    }
-    for (int i = 0; i < 4; i++) {
-        check = mix(check, lanes[i]);
-    }
+    memcpy(rest, bytes, size);
+    check = mix_words(mix_words(check, a), sum_a);
+    check = mix_words(mix_words(check, b), sum_b);
+    check = mix_words(mix_words(check, load(rest)), load(rest + 16));
     return check ^ check >> 29;
 }
 

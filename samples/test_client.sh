@@ -48,6 +48,20 @@ assert r["device_bytes"] >= 16 << 20, r
 parts = r["blackout_ns"]
 assert sum(v for k, v in parts.items() if k != "total") <= parts["total"], r
 END
+    "$client" --no-tour --keep-dirty --guest-rate 0 --rate 4096 --window 64K --json \
+        "$work/socket" >"$work/json"
+    python3 - "$work/json" <<END
+import json, sys
+last = json.load(open(sys.argv[1]))["rounds"][-1]
+assert last["stopped"] and last["memory_bytes"] == 0 and last["device_bytes"] >= 65536, last
+END
+    "$client" --transfer --json "$work/socket" >"$work/json"
+    python3 - "$work/json" <<END
+import json, sys
+r = json.load(open(sys.argv[1]))
+assert r["bytes"] > 16 << 20 and r["plain"]["to_plain"] == 1, r
+assert all(r[k]["bytes_per_second"] > 0 for k in ("plain", "read", "write", "bare")), r
+END
     # Without a destination the source is left as it is.
     ! "$client" --no-tour --broker /nonexistent "$work/socket" >"$work/out" 2>&1
     grep -q "no destination" "$work/out"
