@@ -87,7 +87,7 @@ static void raise_line(vfu_ctx_t *ctx)
  * Drivers disable the line in the command register, and look into the status register for who
  * asserts one that is shared (PCI 2.3); Linux's vfio-pci does both.
  */
-static void update_line(struct server_device *device, vfu_ctx_t *ctx)
+void server_device_update_line(struct server_device *device, vfu_ctx_t *ctx)
 {
     vfu_pci_hdr_t *header = &vfu_pci_get_config_space(ctx)->hdr;
     bool pending = *reg(device, SERVER_REG_STATUS) != 0 && !uses_msix(ctx);
@@ -123,7 +123,7 @@ void server_device_resume(struct server_device *device, vfu_ctx_t *ctx)
     device->next_change = 0;
     /* Whoever had it before may not have passed it on. */
     device->line = false;
-    update_line(device, ctx);
+    server_device_update_line(device, ctx);
 }
 
 /* --- guest memory --- */
@@ -259,7 +259,8 @@ int64_t server_device_act(struct server_device *device, vfu_ctx_t *ctx)
     }
     memory = act_on_memory(device, ctx);
     alarm = act_on_alarm(device, ctx);
-    update_line(device, ctx); /* the client may have written to the command register */
+    /* The client may have written to the command register. */
+    server_device_update_line(device, ctx);
     return memory < 0 || (alarm >= 0 && alarm < memory) ? alarm : memory;
 }
 
@@ -287,7 +288,7 @@ static int write_register(struct server_device *device, vfu_ctx_t *ctx, enum ser
     switch (which) {
     case SERVER_REG_STATUS:
         *reg(device, which) &= ~value;
-        update_line(device, ctx);
+        server_device_update_line(device, ctx);
         return 0;
     case SERVER_REG_FILL:
         fill_memory(device, value);

@@ -112,6 +112,9 @@ int64_t server_device_act(struct server_device *device, vfu_ctx_t *ctx);
 /* The device begins to run again. */
 void server_device_resume(struct server_device *device, vfu_ctx_t *ctx);
 
+/* The line is what the registers say; config space says it too. */
+void server_device_update_line(struct server_device *device, vfu_ctx_t *ctx);
+
 /* Whether these can be the registers of such a device. */
 bool server_registers_are_valid(const struct server_device *device, const uint64_t *registers);
 

@@ -226,6 +226,7 @@ static int install(struct server_device *device, vfu_ctx_t *ctx)
         return -1;
     }
     memcpy(device->registers, migration->registers, sizeof(device->registers));
+    server_device_update_line(device, ctx);
     return 0;
 }
 
