@@ -32,7 +32,7 @@ struct server {
 void server_start(struct server *server, const struct bench *bench, enum server_kind kind,
                   enum placement placement, unsigned poll_us);
 
-/* Waits until it takes clients: a standalone device listens, a sealed one waits. */
+/* Waits until it has its socket: of a broker that means that a sealed device waits. */
 void server_wait(struct server *server);
 
 /* Waits until it takes a client. Returns the socket, negotiated. */
