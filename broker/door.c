@@ -216,13 +216,18 @@ void door_drain(struct door *door, const struct jail_plan *plan)
 
 static void on_gate_end(struct door *door, const struct jail_plan *plan)
 {
+    siginfo_t info;
     char how[64];
 
-    if (!session_reap(&door->gate.pidfd, how, sizeof(how), NULL)) {
+    if (!session_reap(&door->gate.pidfd, how, sizeof(how), &info)) {
         return;
     }
     door_drain(door, plan);
-    if (!door->ended) {
+    if (!door->ended && door->state == DOOR_CLOSED && info.si_code == CLD_EXITED) {
+        FAIL_SESSION(door->session, SESSION_OUTCOME_JAIL, "jail-failed",
+                     "session=%s layer=\"gate\" cause=\"%s\"", door->name,
+                     strerror(info.si_status));
+    } else if (!door->ended) {
         door->ended = true;
         FAIL_SESSION(door->session, SESSION_OUTCOME_CRASH, "gate-died", "session=%s gate=%d %s",
                      door->name, door->gate.pid, how);

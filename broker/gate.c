@@ -511,14 +511,17 @@ static _Noreturn void become_gate(const struct jail_plan *plan, const struct fil
         .client = -1,
     };
     sigset_t all;
+    int err;
 
     for (size_t i = 0; i < GATE_MAX_REGIONS; i++) {
         gate.regions[i] = -1;
     }
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
-    if (give_up_rights(&gate, plan, control, reports) < 0 || isolate_load_filter(filter) < 0) {
-        _exit(1);
+    err = give_up_rights(&gate, plan, control, reports);
+    err = err == 0 ? isolate_load_filter(filter) : err;
+    if (err < 0) {
+        _exit(-err);
     }
     loop(&gate);
     _exit(1);

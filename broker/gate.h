@@ -16,6 +16,9 @@ struct gate_process {
     int reports; /* a pipe, for what it receives */
 };
 
-/* Starts a gate. The descriptors are close-on-exec and the caller's. Returns 0 or -errno. */
+/*
+ * Starts a gate. The descriptors are close-on-exec and the caller's. Returns 0 or -errno. One that
+ * cannot give up its rights ends before it says anything, the reason (an errno) as its status.
+ */
 int gate_spawn(const struct jail_plan *plan, const struct filter *filter,
                struct gate_process *process);

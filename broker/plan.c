@@ -261,11 +261,15 @@ static int find_layers(struct jail_plan *plan, void (*report)(const struct layer
     return JAIL_OK;
 }
 
+/* What cannot be killed by its pidfd would outlive its session: not every container allows that. */
 static int open_own_descriptors(struct jail_plan *plan)
 {
     plan->null = open("/dev/null", O_RDWR | O_CLOEXEC);
     plan->supervisor = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    return plan->null >= 0 && plan->supervisor >= 0 ? 0 : -1;
+    return plan->null >= 0 && plan->supervisor >= 0 &&
+                   syscall(SYS_pidfd_send_signal, plan->supervisor, 0, NULL, 0) == 0
+               ? 0
+               : -1;
 }
 
 enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *policy,

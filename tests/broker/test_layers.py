@@ -24,6 +24,23 @@ PRCTL = 157 if X86 else 167
 SECCOMP = 317 if X86 else 277
 CLONE3, MOUNT_SETATTR, LANDLOCK_CREATE_RULESET = 435, 442, 444
 
+# What the jail is closed with, and checked: number of the call, and what names it where it fails, of
+# the device process or the gate, whichever comes first.
+CLOSING = {
+    "pidfd_send_signal": (424, "a pidfd"),
+    "pidfd_open": (434, "a pidfd"),
+    "open_tree": (428, 'layer="private-root'),
+    "move_mount": (429, 'layer="private-root'),
+    "fsopen": (430, 'layer="private-root'),
+    "fsconfig": (431, 'layer="private-root'),
+    "fsmount": (432, 'layer="private-root'),
+    "pivot_root": (155 if X86 else 41, 'layer="private-root'),
+    "umount2": (166 if X86 else 39, 'layer="private-root'),
+    "close_range": (436, 'layer="(descriptors|gate)"'),
+    "prlimit64": (302 if X86 else 261, 'layer="(limits|gate)"'),
+    "pidfd_getfd": (438, "verification-failed session=1 process=device"),
+}
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -175,6 +192,20 @@ class Kernel(LayerTest):
             self.assert_missing("pid-namespace", policy, lack, can_be_optional=False)
         else:
             self.assert_must_be_root(policy, lack)
+
+    def test_call_that_the_jail_is_closed_with(self):
+        """Such a host is none that lacks a layer as such; nothing is served on it either."""
+        for name, (number, words) in CLOSING.items():
+            for error in [errno.ENOSYS, errno.EPERM]:
+                with self.subTest(call=name, error=error):
+                    lack = lambda number=number, error=error: refuse_call(number, error)
+                    args = ["--policy", self.policy(), "--sock", self.socket]
+                    status, out, err = self.run_broker(*args, preexec=lack)
+                    self.assertEqual(status, 4, err)
+                    self.assertRegex(err, words)
+                    self.assertNotIn("info ready", out + err)
+                    self.assertFalse(os.path.lexists(self.socket))
+                    self.wait_no_orphans()
 
     def test_filter_alone_is_no_obstacle(self):
         """The control of the others: what counts is the call that is refused."""

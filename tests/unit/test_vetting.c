@@ -24,6 +24,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -259,6 +260,40 @@ static int make_inotify(void)
     return must(inotify_init1(IN_CLOEXEC));
 }
 
+static int make_terminal(void)
+{
+    return must(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+}
+
+static int make_pidfd(void)
+{
+    return must((int)syscall(SYS_pidfd_open, getpid(), 0));
+}
+
+static int make_namespace(void)
+{
+    return must(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+}
+
+/* Memory without seals; -1 where the kernel has none of it, or this process may not have it. */
+static int make_secret_memory(void)
+{
+    return (int)syscall(SYS_memfd_secret, O_CLOEXEC);
+}
+
+/* -1 where that is not allowed. */
+static int make_ring(void)
+{
+    uint64_t parameters[15] = { 0 }; /* struct io_uring_params */
+
+    return (int)syscall(SYS_io_uring_setup, 1, parameters);
+}
+
+static int make_userfaultfd(void)
+{
+    return (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* UFFD_USER_MODE_ONLY */);
+}
+
 static int make_eventfd(void)
 {
     return must(eventfd(0, EFD_CLOEXEC));
@@ -324,6 +359,12 @@ static const struct specimen specimens[] = {
     { "timerfd", make_timerfd, CLASS_OTHER },
     { "signalfd", make_signalfd, CLASS_OTHER },
     { "inotify", make_inotify, CLASS_OTHER },
+    { "terminal", make_terminal, CLASS_OTHER },
+    { "pidfd", make_pidfd, CLASS_OTHER },
+    { "namespace", make_namespace, CLASS_OTHER },
+    { "secret memory", make_secret_memory, CLASS_OTHER },
+    { "io_uring", make_ring, CLASS_OTHER },
+    { "userfaultfd", make_userfaultfd, CLASS_OTHER },
 };
 
 /* --- verdicts ------------------------------------------------------------------------------- */
