@@ -4,6 +4,7 @@
 #include <err.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 const char *const placement_names[PLACEMENTS] = {
     [ONE_PROCESSOR] = "one processor",
@@ -30,17 +31,23 @@ static void move_to(const cpu_set_t *set)
     }
 }
 
-void processors_enter(enum placement placement)
+static void move_to_one(int n)
 {
     cpu_set_t set;
 
+    CPU_ZERO(&set);
+    CPU_SET(processor(n), &set);
+    move_to(&set);
+}
+
+void processors_enter(enum placement placement)
+{
+    setsid();
     if (placement == ANYWHERE) {
         move_to(&all);
-        return;
+    } else {
+        move_to_one(placement == TWO_PROCESSORS ? 1 : 0);
     }
-    CPU_ZERO(&set);
-    CPU_SET(processor(placement == TWO_PROCESSORS ? 1 : 0), &set);
-    move_to(&set);
 }
 
 void processors_open(void)
@@ -49,7 +56,7 @@ void processors_open(void)
     if (sched_getaffinity(0, sizeof(all), &all) < 0) {
         err(EXIT_FAILURE, "sched_getaffinity");
     }
-    processors_enter(ONE_PROCESSOR);
+    move_to_one(0);
 }
 
 bool processors_allow(enum placement placement)

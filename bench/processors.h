@@ -14,5 +14,9 @@ void processors_open(void);
 /* Whether there are two. */
 bool processors_allow(enum placement placement);
 
-/* In a child: moves to where a server of that placement belongs. All it starts stays there. */
+/*
+ * In a child: moves to where a server of that placement belongs. All it starts stays there. And into
+ * a session of its own, as those of jailed devices are: the kernel schedules sessions as groups, and
+ * going from one group to another takes longer than within one.
+ */
 void processors_enter(enum placement placement);
