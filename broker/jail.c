@@ -3,8 +3,9 @@
  * The jail of a device process, in the order in which it closes. The stages up to execve run in
  * the child, in the code below; each that fails ends the child, which says why on a pipe.
  *
- *  1. clone3 into new namespaces. With a user namespace nothing here needs privileges outside it:
- *     its owner, the supervisor, may always look into and kill what is inside.
+ *  1. clone3 into new namespaces, and into the cgroup that is made for it. With a user namespace
+ * nothing here needs privileges outside it: its owner, the supervisor, may always look into and
+ * kill what is inside.
  *  2. The supervisor writes the id map: one host id onto itself. Until then the child waits.
  *  3. The files that the program needs are opened as detached mounts, while the child still has
  *     its first uid, so that a program below a private home directory can be found.
@@ -22,6 +23,7 @@
  */
 #include "broker/jail.h"
 
+#include "broker/cgroup.h"
 #include "broker/isolate.h"
 #include "ipc/control.h"
 #include "ipc/fd.h"
@@ -413,7 +415,7 @@ static int create_channels(const struct jail_plan *plan, struct child *child,
     return 0;
 }
 
-int jail_spawn(const struct jail_plan *plan, struct jail_process *process)
+int jail_spawn(const struct jail_plan *plan, unsigned id, struct jail_process *process)
 {
     struct child child = { .plan = plan };
     int log[2] = { -1, -1 };
@@ -426,7 +428,7 @@ int jail_spawn(const struct jail_plan *plan, struct jail_process *process)
     long pid = -1;
     int err;
 
-    *process = (struct jail_process){ .pidfd = -1, .log = -1, .status = -1 };
+    *process = (struct jail_process){ .pidfd = -1, .log = -1, .status = -1, .cgroup = -1 };
     for (size_t i = 0; i < plan->sockets; i++) {
         process->control[i] = -1;
         child.control[i] = -1;
@@ -436,6 +438,12 @@ int jail_spawn(const struct jail_plan *plan, struct jail_process *process)
     if (err == 0 && (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0 ||
                      pipe2(status, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(go, O_CLOEXEC) < 0)) {
         err = -errno;
+    }
+    if (err == 0 && plan->cgroup >= 0) {
+        process->cgroup = cgroup_create(plan->cgroup, id, plan->policy);
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)process->cgroup;
+        err = process->cgroup < 0 ? process->cgroup : 0;
     }
     if (err == 0) {
         pid = syscall(SYS_clone3, &args, sizeof(args));

@@ -28,6 +28,7 @@ struct jail_plan {
     bool maps_ids;       /* a privileged broker gives the process another uid */
     int null;            /* /dev/null; owned */
     int supervisor;      /* a pidfd of the supervisor itself; owned */
+    int cgroup;          /* delegated to the broker; -1: none; owned */
     struct audit *audit; /* takes down what the final filter blocks, and lets it pass; borrowed */
 };
 
@@ -37,6 +38,7 @@ struct jail_process {
     int control[CONTROL_MAX_CHANNELS]; /* the broker's ends of its channels: plan->sockets */
     int log;    /* what the process writes to its standard output and error */
     int status; /* says why, if the jail could not be entered */
+    int cgroup; /* its own; -1: it has none */
 };
 
 /* What a process that could not enter its jail says on jail_process.status. */
@@ -60,10 +62,22 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
                                 const char *const *sockets, size_t count,
                                 void (*report)(const struct layer *layer), char *error,
                                 size_t error_size);
+
+/*
+ * Puts processes into cgroups of their own below the delegated one, @path (cgroup_open()); NULL:
+ * there is none. As above; @report is called for this layer.
+ */
+enum jail_result jail_plan_use_cgroup(struct jail_plan *plan, const char *path,
+                                      void (*report)(const struct layer *layer), char *error,
+                                      size_t error_size);
+
 void jail_plan_free(struct jail_plan *plan);
 
-/* Starts a process. All descriptors in @process are close-on-exec and the caller's. 0 or -errno. */
-int jail_spawn(const struct jail_plan *plan, struct jail_process *process);
+/*
+ * Starts the process of session @id. All descriptors in @process are close-on-exec and the
+ * caller's. 0 or -errno.
+ */
+int jail_spawn(const struct jail_plan *plan, unsigned id, struct jail_process *process);
 
 /* Reads what the process said about a failure. Returns false if it said nothing. */
 bool jail_failure_read(const struct jail_process *process, struct jail_failure *failure);

@@ -87,6 +87,10 @@ static enum exit_status run(const struct options *options, const struct policy *
     }
     status = (int)jail_plan_make(&plan, policy, sockets, count, options->check ? print_layer : NULL,
                                  error, sizeof(error));
+    if (status == JAIL_OK) {
+        status = (int)jail_plan_use_cgroup(
+            &plan, options->cgroup, options->check ? print_layer : NULL, error, sizeof(error));
+    }
     fflush(stdout);
     if (status != JAIL_OK) {
         status = fail((enum exit_status)status, error);

@@ -20,6 +20,7 @@ enum {
     OPTION_LOG_LEVEL,
     OPTION_LOG_FILE,
     OPTION_PID_FILE,
+    OPTION_CGROUP,
     OPTION_SOCK_MODE,
     OPTION_SOCK_GROUP,
     OPTION_PRINT_CAPABILITIES,
@@ -37,6 +38,7 @@ static const struct option long_options[] = {
     { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
     { "log-file", required_argument, NULL, OPTION_LOG_FILE },
     { "pid-file", required_argument, NULL, OPTION_PID_FILE },
+    { "cgroup", required_argument, NULL, OPTION_CGROUP },
     { "sock-mode", required_argument, NULL, OPTION_SOCK_MODE },
     { "sock-group", required_argument, NULL, OPTION_SOCK_GROUP },
     { "print-capabilities", no_argument, NULL, OPTION_PRINT_CAPABILITIES },
@@ -64,6 +66,8 @@ static const char help[] =
     "  --log-level LEVEL     error, warning, info (default) or debug\n"
     "  --log-file FILE       append the log to FILE instead of writing it to standard error\n"
     "  --pid-file FILE       write the process id to FILE once the socket is ready\n"
+    "  --cgroup DIR          delegated cgroup (version 2) to make those of device processes in;\n"
+    "                        self: the broker's own\n"
     "  --print-capabilities  print what this program supports, as JSON, and exit\n"
     "  --version             print the version and exit\n"
     "  --help                print this and exit\n"
@@ -89,7 +93,7 @@ static void print_capabilities(void)
            "  \"version\": \"%s\",\n"
            "  \"policy-version\": 1,\n"
            "  \"features\": [\"socket-path\", \"fd\", \"sock-mode\", \"sock-group\", \"check\", "
-           "\"audit\"],\n"
+           "\"audit\", \"cgroup\"],\n"
            "  \"landlock\": %d\n"
            "}\n",
            VFU_VERSION, landlock > 0 ? landlock : 0);
@@ -161,6 +165,9 @@ static int take_option(struct options *options, int option, const char *value)
         return -1;
     case OPTION_PID_FILE:
         options->pid_file = value;
+        return -1;
+    case OPTION_CGROUP:
+        options->cgroup = value;
         return -1;
     case OPTION_SOCK_MODE:
         parsed = number(value, 8, 0777);

@@ -32,6 +32,7 @@ struct options {
     enum log_level log_level;
     const char *log_file; /* NULL: standard error */
     const char *pid_file;
+    const char *cgroup; /* delegated to the broker; NULL: none */
     mode_t sock_mode;
     gid_t sock_group; /* (gid_t)-1: none */
 };

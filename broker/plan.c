@@ -2,6 +2,7 @@
 /* What all sessions of a policy have in common, worked out and checked once, before the first. */
 #include "broker/jail.h"
 
+#include "broker/cgroup.h"
 #include "ipc/control.h"
 #include "ipc/fd.h"
 
@@ -287,6 +288,7 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
         .sockets = socket_count,
         .null = -1,
         .supervisor = -1,
+        .cgroup = -1,
     };
     plan->descriptors = jail_first_resource_fd(plan) + policy->resource_count +
                         socket_count * policy->irq_max_vectors +
@@ -314,6 +316,29 @@ enum jail_result jail_plan_make(struct jail_plan *plan, const struct policy *pol
     return JAIL_OK;
 }
 
+enum jail_result jail_plan_use_cgroup(struct jail_plan *plan, const char *path,
+                                      void (*report)(const struct layer *layer), char *error,
+                                      size_t error_size)
+{
+    bool wanted = path != NULL || plan->policy->limit_cpu_percent > 0;
+    int fd = path != NULL ? cgroup_open(path, plan->policy) : -ENOENT;
+    struct layer layer = { "cgroup", JAIL_LAYER_CGROUP, "limits for the kernel's memory and CPU",
+                           fd < 0 ? -fd : 0 };
+
+    plan->cgroup = fd < 0 ? -1 : fd;
+    if (report != NULL) {
+        report(&layer);
+    }
+    if (fd >= 0 || !wanted || (plan->policy->jail_optional & JAIL_LAYER_CGROUP)) {
+        return JAIL_OK;
+    }
+    return FAIL(JAIL_LAYER_MISSING,
+                "this host does not offer cgroup: %s%s%s; a policy with \"jail\": {\"optional\": "
+                "[\"cgroup\"]} would accept that",
+                path != NULL ? path : "jail.limits.cpu_percent takes --cgroup",
+                path != NULL ? ": " : "", path != NULL ? strerror(-fd) : "");
+}
+
 static void free_list(char **list)
 {
     for (char **item = list; item != NULL && *item != NULL; item++) {
@@ -335,4 +360,5 @@ void jail_plan_free(struct jail_plan *plan)
     program_free(&plan->program);
     fd_close(&plan->null);
     fd_close(&plan->supervisor);
+    fd_close(&plan->cgroup);
 }

@@ -140,7 +140,7 @@ static int send_seal(struct session *session, const struct jail_plan *plan)
 static int start_processes(struct session *session, const struct jail_plan *plan,
                            const struct filter *gate_filter)
 {
-    int err = jail_spawn(plan, &session->device);
+    int err = jail_spawn(plan, session->id, &session->device);
 
     device_log_init(&session->log, session->device.log, session->id);
     session->log_open = session->device.log >= 0;
@@ -183,7 +183,7 @@ struct session *session_start(unsigned id, const struct jail_plan *plan,
     session->id = id;
     session->notify = -1;
     session->watchdog.memory = -1;
-    session->device = (struct jail_process){ .pidfd = -1, .log = -1, .status = -1 };
+    session->device = (struct jail_process){ .pidfd = -1, .log = -1, .status = -1, .cgroup = -1 };
     session->deadline = session_clock() + (int64_t)plan->policy->start_seconds * 1000;
     session->door_count = plan->sockets;
     for (size_t i = 0; i < plan->sockets; i++) {
@@ -211,6 +211,7 @@ struct session *session_free(struct session *session)
         fd_close(&session->device.pidfd);
         fd_close(&session->device.log);
         fd_close(&session->device.status);
+        fd_close(&session->device.cgroup);
         fd_close(&session->notify);
         watchdog_fini(&session->watchdog);
         free(session);

@@ -13,6 +13,7 @@
  */
 #include "broker/supervisor.h"
 
+#include "broker/cgroup.h"
 #include "broker/isolate.h"
 #include "broker/listener.h"
 #include "broker/log.h"
@@ -329,6 +330,7 @@ static void count_crash(struct supervisor *s, int64_t now, bool hang)
 static void on_gone(struct supervisor *s, const struct session *session, int64_t now)
 {
     log_session_info("session-end", "session=%u", session->id);
+    cgroup_sweep(s->plan->cgroup);
     if (session->outcome < SESSION_OUTCOME_CRASH) {
         return;
     }

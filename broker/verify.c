@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "broker/verify.h"
 
+#include "broker/cgroup.h"
 #include "ipc/control.h"
 #include "ipc/fd.h"
 
@@ -346,6 +347,13 @@ static int check_descriptors(struct context *c)
     return 0;
 }
 
+static int check_cgroup(struct context *c)
+{
+    return c->process->cgroup < 0 ? 0
+                                  : cgroup_verify(c->process->cgroup, c->process->pid,
+                                                  c->plan->policy, c->error, c->error_size);
+}
+
 static int verify(const struct jail_plan *plan, const struct jail_process *process, bool all,
                   char *error, size_t error_size)
 {
@@ -356,7 +364,7 @@ static int verify(const struct jail_plan *plan, const struct jail_process *proce
 
     if (open_proc(&c, process->pid) == 0 && check_threads(&c) == 0 &&
         (!all || (check_processes_limit(&c) == 0 && check_namespaces(&c) == 0 &&
-                  check_descriptors(&c) == 0))) {
+                  check_descriptors(&c) == 0 && check_cgroup(&c) == 0))) {
         result = 0;
     }
     fd_close(&c.proc);

@@ -74,6 +74,7 @@ const struct policy_choice policy_layers[] = {
     { .word = "cgroup-namespace", .value = JAIL_LAYER_CGROUP_NAMESPACE },
     { .word = "landlock", .value = JAIL_LAYER_LANDLOCK },
     { .word = "mdwe", .value = JAIL_LAYER_MDWE },
+    { .word = "cgroup", .value = JAIL_LAYER_CGROUP },
     {},
 };
 
@@ -132,7 +133,8 @@ static const struct policy_key limit_keys[] = {
       .max = 256 * TIB }, /* sanitizers reserve most of an address space */
     { "descriptors", POLICY_KEY_INTEGER, "32", TARGET(policy, limit_descriptors), .min = 1,
       .max = 65536 },
-    { "cpu_percent", .type = POLICY_KEY_NOT_BUILT },
+    { "cpu_percent", POLICY_KEY_INTEGER, "0", TARGET(policy, limit_cpu_percent), .min = 0,
+      .max = 100000 },
     {},
 };
 

@@ -31,6 +31,7 @@ enum jail_layer {
     JAIL_LAYER_CGROUP_NAMESPACE = 1 << 1,
     JAIL_LAYER_LANDLOCK = 1 << 2,
     JAIL_LAYER_MDWE = 1 << 3,
+    JAIL_LAYER_CGROUP = 1 << 4,
 };
 
 enum on_crash {
@@ -82,8 +83,9 @@ struct policy {
     unsigned jail_optional; /* set of enum jail_layer */
     uint32_t jail_threads;  /* beside the first one */
 
-    uint64_t limit_memory; /* bytes, RLIMIT_DATA */
+    uint64_t limit_memory; /* bytes: RLIMIT_DATA; of a cgroup, without guest memory */
     uint32_t limit_descriptors;
+    uint32_t limit_cpu_percent; /* of one CPU, by a cgroup; 0: none */
 
     enum on_crash on_crash;
     uint32_t crash_max;

@@ -15,6 +15,8 @@
  *   --fork           leave a child behind
  *   --ioeventfd K    have an ioeventfd whose descriptor is of kind K: "event", "pipe", "memory", or
  *                    whose shadow memory is: "sealed", "unsealable"
+ *   --await NAME     until the policy's resource of this name is not empty
+ *   --reserve        have addresses for CRASH_TABLES
  *   --once           end with status 3 when the first client has gone, whoever else has to know
  *
  * BAR0 has 8-byte registers; device.py has the same list.
@@ -42,6 +44,8 @@
 #define BAR0_SIZE 0x1000
 #define MSIX_COUNT 253
 #define WAIT_SECONDS 3
+#define RESERVED ((size_t)32 << 30)  /* bytes: 64 MiB of page tables */
+#define TABLE_SPAN ((size_t)2 << 20) /* that one table is for */
 
 enum {
     REG_SCRATCH = 0x00, /* keeps what is written */
@@ -63,9 +67,10 @@ enum {
     CRASH_LEAVE = 6, /* with status 0 */
     CRASH_WHERE = 7, /* getcwd(2) */
     /* These are no crashes: what any program may do, with the calls that the base has for it. */
-    CRASH_ONCE = 8,  /* pthread_once(3), which wakes whoever may wait: futex(2) */
-    CRASH_CLOCK = 9, /* a clock that the vDSO cannot read: clock_gettime(2) */
-    CRASH_WAIT = 10, /* sem_timedwait(3), which restart_syscall(2) resumes after a stop */
+    CRASH_ONCE = 8,    /* pthread_once(3), which wakes whoever may wait: futex(2) */
+    CRASH_CLOCK = 9,   /* a clock that the vDSO cannot read: clock_gettime(2) */
+    CRASH_WAIT = 10,   /* sem_timedwait(3), which restart_syscall(2) resumes after a stop */
+    CRASH_TABLES = 11, /* touches all that --reserve has */
 };
 
 struct device {
@@ -97,6 +102,27 @@ static void say_line(const char *format, ...)
 }
 
 /* --- what a register does ------------------------------------------------------------------ */
+
+static const volatile char *reserved;
+
+/* Read-only, so no data in the sense of RLIMIT_DATA; and one page of zeros for all of it. */
+static void reserve(void)
+{
+    void *memory =
+        mmap(NULL, RESERVED, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (memory == MAP_FAILED || madvise(memory, RESERVED, MADV_NOHUGEPAGE) < 0) {
+        err(2, "reserve");
+    }
+    reserved = memory;
+}
+
+static void make_page_tables(void)
+{
+    for (size_t at = 0; at < RESERVED; at += TABLE_SPAN) {
+        (void)reserved[at];
+    }
+}
 
 static void nothing(void)
 {
@@ -142,6 +168,9 @@ __attribute__((no_sanitize("address", "undefined"))) static void crash(uint64_t 
         break;
     case CRASH_LEAVE:
         _exit(0);
+    case CRASH_TABLES:
+        make_page_tables();
+        break;
     default:
         break;
     }
@@ -303,6 +332,15 @@ static void make_ioeventfd(const char *kind)
     }
 }
 
+static void await_resource(const char *name)
+{
+    char byte;
+
+    while (pread(vfu_resource_fd(name), &byte, 1, 0) == 0) {
+        usleep(1000);
+    }
+}
+
 /* Returns true if @option has taken @value. */
 static bool obey(const char *option, const char *value, char **argv)
 {
@@ -321,6 +359,10 @@ static bool obey(const char *option, const char *value, char **argv)
         }
         return false;
     }
+    if (strcmp(option, "--reserve") == 0) {
+        reserve();
+        return false;
+    }
     if (strcmp(option, "--crash") == 0) {
         crash(CRASH_SEGV);
     }
@@ -336,6 +378,8 @@ static bool obey(const char *option, const char *value, char **argv)
         show_descriptor(value, atoi(value));
     } else if (strcmp(option, "--show-resource") == 0) {
         show_descriptor(value, vfu_resource_fd(value));
+    } else if (strcmp(option, "--await") == 0) {
+        await_resource(value);
     } else if (strcmp(option, "--ioeventfd") == 0) {
         make_ioeventfd(value);
     } else if (strcmp(option, "--exit") == 0) {

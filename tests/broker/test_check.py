@@ -21,6 +21,7 @@ LAYERS = [
     "no-new-privileges",
     "seccomp-filter",
     "seccomp-notify",
+    "cgroup",
 ]
 
 

@@ -246,6 +246,27 @@ class Namespaces(LayerTest):
         self.assert_works(self.policy(), enter_user_namespace)
 
 
+class Cgroup(LayerTest):
+    """Nobody has delegated one; what holds where somebody has is in test_cgroup.py."""
+
+    def limited(self, **jail):
+        return self.policy(jail={"limits": {"cpu_percent": 50}, **jail})
+
+    def test_limit_of_cpu_takes_one(self):
+        self.assert_missing("cgroup", self.limited(), None)
+        self.assert_works(self.limited(optional=["cgroup", "mdwe"]), None)
+
+    def test_directory_that_is_none(self):
+        args = ["--policy", self.policy(), "--cgroup", self.dir, "--sock", self.socket]
+        line = self.fails(4, *args)
+        self.assertIn(f"does not offer cgroup: {self.dir}: Operation not supported", line)
+        self.assertIn('"jail": {"optional": ["cgroup"]}', line)
+
+    def test_no_limit_of_cpu_takes_none(self):
+        """The control: the limit of memory is another layer's too."""
+        self.assert_works(self.policy(jail={"limits": {"memory": "256T"}}), None)
+
+
 class OrdinaryUserInUserNamespace(LayerTest):
     only = "user"
 

@@ -18,8 +18,8 @@ class Information(harness.BrokerTest):
             options,
             {
                 "--policy", "--sock", "--fd", "--check", "--audit", "--sock-mode", "--sock-group",
-                "--log-level", "--log-file", "--pid-file", "--print-capabilities", "--version",
-                "--help",
+                "--log-level", "--log-file", "--pid-file", "--cgroup", "--print-capabilities",
+                "--version", "--help",
             },
         )  # fmt: skip
 

@@ -162,9 +162,14 @@ make_initramfs() {
     (cd "$root" && find . | "$E2E_DIR/guest/busybox" cpio -o -H newc 2>/dev/null | gzip) >>"$root.gz"
 }
 
-# Boots a guest with the server's device. Software emulation always: /dev/kvm may exist on a
-# virtual machine and still not run a stock kernel.
+# Boots a guest with the server's device.
 vm_start() {
+    vm_boot -device '{"driver":"vfio-user-pci","socket":{"path":"'"$server_socket"'","type":"unix"}}'
+}
+
+# vm_boot [ARGUMENT...]: boots a guest with what these arguments of QEMU add. Software emulation
+# always: /dev/kvm may exist on a virtual machine and still not run a stock kernel.
+vm_boot() {
     [ -z "$vm_pid" ] || fail "a virtual machine is running already"
     make_initramfs
     rm -f "$work"/agent.{in,out}
@@ -178,8 +183,7 @@ vm_start() {
         -append "console=ttyS0 $vm_kernel" \
         -chardev file,id=console,path="$vm_console" -serial chardev:console \
         -chardev pipe,id=agent,path="$work/agent" -serial chardev:agent \
-        -device '{"driver":"vfio-user-pci","socket":{"path":"'"$server_socket"'","type":"unix"}}' \
-        </dev/null >"$work/qemu.log" 2>&1 &
+        "$@" </dev/null >"$work/qemu.log" 2>&1 &
     vm_pid=$!
     vm_wait_ready
 }

@@ -17,7 +17,8 @@
 
 set -euo pipefail
 
-readonly modules=(gpio-pci-idio-16 vfio-pci vfio_iommu_type1)
+# For the card, for guest-vfio, and for cgroup.sh the files of this machine.
+readonly modules=(gpio-pci-idio-16 vfio-pci vfio_iommu_type1 virtio_pci 9pnet_virtio 9p)
 readonly guest_release=bookworm qemu_release=trixie-backports
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -39,7 +39,7 @@ static const char full_policy[] =
     " 'jail': {'files': ['/etc/card.conf', '/usr/lib/.card'], 'syscalls': ['fsync', 'pread64'],\n"
     " 'threads': 7,\n"
     "          'optional': ['landlock', 'user-namespace'],\n"
-    "          'limits': {'memory': 2097152, 'descriptors': 5}},\n"
+    "          'limits': {'memory': 2097152, 'descriptors': 5, 'cpu_percent': 150}},\n"
     " 'restart': {'on_crash': 'stop', 'max': 0, 'within_seconds': 9, 'on_hang': 'log'},\n"
     " 'start_seconds': 11, 'watchdog_seconds': 12}\n";
 
@@ -72,6 +72,7 @@ static void test_default_of_every_key(void **state)
     assert_int_equal(policy->jail_optional, JAIL_LAYER_MDWE);
     assert_int_equal(policy->limit_memory, 64 << 20);
     assert_int_equal(policy->limit_descriptors, 32);
+    assert_int_equal(policy->limit_cpu_percent, 0);
     assert_int_equal(policy->on_crash, ON_CRASH_RESTART);
     assert_int_equal(policy->crash_max, 5);
     assert_int_equal(policy->crash_within_seconds, 60);
@@ -129,6 +130,7 @@ static void check_full_jail(const struct policy *policy)
     assert_int_equal(policy->jail_optional, JAIL_LAYER_LANDLOCK | JAIL_LAYER_USER_NAMESPACE);
     assert_int_equal(policy->limit_memory, 2097152);
     assert_int_equal(policy->limit_descriptors, 5);
+    assert_int_equal(policy->limit_cpu_percent, 150);
 }
 
 static void test_value_of_every_key(void **state)
@@ -190,7 +192,7 @@ static void test_unknown_key_is_named(void **state)
                               "require_seals");
     policy_expect_value_error("irqs.max", "1", "unknown key, wanted one of max_vectors");
     policy_expect_value_error("jail.limits.cpu", "1",
-                              "unknown key, wanted one of memory, descriptors");
+                              "unknown key, wanted one of memory, descriptors, cpu_percent");
     policy_expect_value_error(
         "jail.limit", "{}",
         "unknown key, wanted one of user, files, syscalls, threads, optional, limits");
@@ -207,7 +209,6 @@ static void test_unknown_key_is_named(void **state)
 static void test_key_not_built_yet_is_refused(void **state)
 {
     policy_expect_value_error("poll_us", "50", NOT_BUILT "no such key");
-    policy_expect_value_error("jail.limits.cpu_percent", "null", NOT_BUILT "no such key");
     policy_expect_value_error("client.process", "'shared'",
                               "found \"shared\", " NOT_BUILT "\"per-session\"");
 }
@@ -419,7 +420,7 @@ static void test_set_takes_its_words_once(void **state)
                               "\"write\", \"future-write\"");
     policy_expect_value_error("jail.optional", "['seccomp']",
                               "[0]: found \"seccomp\", wanted one of \"user-namespace\", "
-                              "\"cgroup-namespace\", \"landlock\", \"mdwe\"");
+                              "\"cgroup-namespace\", \"landlock\", \"mdwe\", \"cgroup\"");
 }
 
 static void test_explicit_list_replaces_the_default(void **state)
@@ -549,7 +550,7 @@ static void test_wrong_type_of_every_value_is_named(void **state)
 {
     struct json_object *root = parse_full_policy();
 
-    assert_int_equal(break_values(root, root, ""), 3 * 62);
+    assert_int_equal(break_values(root, root, ""), 3 * 63);
     json_object_put(root);
 }
 
