@@ -58,7 +58,7 @@ static struct policy policy = {
     .on_hang = ON_HANG_RESTART,
     .start_seconds = 10,
 };
-static const struct jail_plan plan = { .policy = &policy, .sockets = DOORS };
+static const struct jail_plan plan = { .policy = &policy, .sockets = DOORS, .cgroup = -1 };
 
 /* Of one run. */
 static struct session *session;
@@ -357,7 +357,8 @@ static void make_session(void)
     session->id = 1;
     session->deadline = session_clock() + (int64_t)policy.start_seconds * 1000;
     session->notify = -1;
-    session->device = (struct jail_process){ .pidfd = -1, .log = pipes[0], .status = -1 };
+    session->device =
+        (struct jail_process){ .pidfd = -1, .log = pipes[0], .status = -1, .cgroup = -1 };
     session->door_count = DOORS;
     for (size_t i = 0; i < DOORS; i++) {
         make_door(&session->doors[i], &gates[i], i + 1);

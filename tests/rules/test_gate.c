@@ -262,6 +262,7 @@ int main(void)
         .policy = &policy,
         .null = open("/dev/null", O_RDWR | O_CLOEXEC),
         .supervisor = (int)syscall(SYS_pidfd_open, getpid(), 0),
+        .cgroup = -1,
     };
     unsigned idle = 0;
 
