@@ -63,6 +63,22 @@ wait $!
 grep -qE '> [0-9]+ VERSION [0-9]+ bytes 0\.[0-9] \{"capabilities"' "$dir/trace"
 grep -qE '< [0-9]+ REGION_READ reply 33 bytes bar2\+0x1 count=1 data=00$' "$dir/trace"
 
+# The card's outputs move to another card, which runs on, and not to one that is made otherwise.
+start destination "$2"
+"$2" "$dir/other" >/dev/null 2>&1 &
+wait_for "$dir/other"
+expect '' "$vfu" write "$dir/device" bar2 1 0x5a
+fails 1 "pre-copy failed; the source runs on" "$vfu" migrate "$dir/device" "$dir/other"
+"$vfu" trace --listen "$dir/proxy" --connect "$dir/destination" >"$dir/trace" &
+wait_for "$dir/proxy"
+# A client that goes has its device reset: what the destination got is seen in the trace.
+expect '^round 0( \(stopped\))?: [0-9]+ bytes in ' "$vfu" migrate "$dir/device" "$dir/proxy"
+grep -q '; the destination runs$' "$dir/out"
+wait $!
+grep -qE '> [0-9]+ MIG_DATA_WRITE [0-9]+ bytes size=[0-9]+ data=[0-9a-f]+' "$dir/trace"
+grep -qE '> [0-9]+ DEVICE_FEATURE [0-9]+ bytes feature=2 set' "$dir/trace"
+fails 2 'wanted: FROM TO' "$vfu" migrate "$dir/device"
+
 # Interrupts: the first write raises none, because nobody has enabled it; nothing comes.
 "$vfu" irq "$dir/device" intx >"$dir/irq" 2>"$dir/ready" &
 until grep -q 'waiting for 1 vectors of intx' "$dir/ready"; do

@@ -111,6 +111,61 @@ static void print_irqs(const uint8_t *payload, size_t size)
            set->flags);
 }
 
+static void print_device_info(const uint8_t *payload, size_t size)
+{
+    const struct vfio_user_device_info *info = (const void *)payload;
+
+    printf(" flags=%#x regions=%u irqs=%u", info->flags, info->num_regions, info->num_irqs);
+}
+
+static void print_region_info(const uint8_t *payload, size_t size)
+{
+    const struct vfio_region_info *info = (const void *)payload;
+
+    printf(" %s argsz=%u flags=%#x size=%#llx offset=%#llx", vfu_region_name(info->index),
+           info->argsz, info->flags, (unsigned long long)info->size,
+           (unsigned long long)info->offset);
+}
+
+static void print_io_fds(const uint8_t *payload, size_t size)
+{
+    const struct vfio_user_region_io_fds_request *request = (const void *)payload;
+
+    printf(" %s argsz=%u count=%u", vfu_region_name(request->index), request->argsz,
+           request->count);
+}
+
+static void print_irq_info(const uint8_t *payload, size_t size)
+{
+    const struct vfio_irq_info *info = (const void *)payload;
+
+    printf(" %s count=%u flags=%#x", vfu_irq_name(info->index), info->count, info->flags);
+}
+
+/* The writes themselves are in the command, how many were done in the reply. */
+static void print_writes(const uint8_t *payload, size_t size)
+{
+    const struct vfio_user_region_write_multi *multi = (const void *)payload;
+
+    printf(" count=%" PRIu64, multi->wr_cnt);
+    for (size_t i = 0; i < 4 && sizeof(*multi) + (i + 1) * sizeof(multi->writes[0]) <= size; i++) {
+        const struct vfio_user_region_write *write = &multi->writes[i];
+
+        printf(" %s+%#" PRIx64 "/%u", vfu_region_name(write->region), write->offset, write->count);
+        print_bytes(write->data, write->count < 8 ? write->count : 8);
+    }
+}
+
+static void print_state_data(const uint8_t *payload, size_t size)
+{
+    const struct vfio_user_mig_data *data = (const void *)payload;
+
+    printf(" size=%u", data->size);
+    if (size > sizeof(*data)) {
+        print_bytes(data->data, size - sizeof(*data));
+    }
+}
+
 static void print_feature(const uint8_t *payload, size_t size)
 {
     const struct vfio_user_device_feature *feature = (const void *)payload;
@@ -147,6 +202,14 @@ static const struct {
     { VFIO_USER_DMA_UNMAP, sizeof(struct vfio_user_dma_unmap), print_unmap },
     { VFIO_USER_DMA_READ, sizeof(struct vfio_user_dma_region_access), print_dma },
     { VFIO_USER_DMA_WRITE, sizeof(struct vfio_user_dma_region_access), print_dma },
+    { VFIO_USER_DEVICE_GET_INFO, sizeof(struct vfio_user_device_info), print_device_info },
+    { VFIO_USER_DEVICE_GET_REGION_INFO, sizeof(struct vfio_region_info), print_region_info },
+    { VFIO_USER_DEVICE_GET_REGION_IO_FDS, sizeof(struct vfio_user_region_io_fds_request),
+      print_io_fds },
+    { VFIO_USER_DEVICE_GET_IRQ_INFO, sizeof(struct vfio_irq_info), print_irq_info },
+    { VFIO_USER_REGION_WRITE_MULTI, sizeof(struct vfio_user_region_write_multi), print_writes },
+    { VFIO_USER_MIG_DATA_READ, sizeof(struct vfio_user_mig_data), print_state_data },
+    { VFIO_USER_MIG_DATA_WRITE, sizeof(struct vfio_user_mig_data), print_state_data },
     { VFIO_USER_DEVICE_SET_IRQS, sizeof(struct vfio_irq_set), print_irqs },
     { VFIO_USER_DEVICE_FEATURE, sizeof(struct vfio_user_device_feature), print_feature },
 };

@@ -35,6 +35,8 @@ STAGED = [
     "device/libvfio-user.so.0",
     "samples/gpio-pci-idio-16",
     "samples/hello",
+    "samples/null",
+    "samples/server",
     "tests/broker/broker-test-device",
     "tests/broker/broker-test-contexts",
     "tests/broker/broker-test-workers",

@@ -35,7 +35,7 @@ class Check(harness.BrokerTest):
         return result
 
     def test_shipped_policies_can_be_enforced(self):
-        for name in ["gpio.json", "gpio-loopback.json", "hello.json"]:
+        for name in ["gpio.json", "gpio-loopback.json", "hello.json", "null.json", "server.json"]:
             with self.subTest(policy=name):
                 status, out, err = self.check(self.shipped(name))
                 self.assertEqual((status, err), (0, ""), out)

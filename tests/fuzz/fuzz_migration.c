@@ -36,7 +36,8 @@
 #define DATA_SIZE SERVER_DATA_MIN
 #define STREAM_MAX (4 * STATE_RECORD_MAX)
 #define RECORDS_MAX 16
-#define MESSAGE_MAX (STATE_RECORD_MAX + 4096)
+#define PIECE 65536u /* of state in a message, at most: the device sends one at once */
+#define MESSAGE_MAX (PIECE + 8192)
 #define STEPS 64 /* of the device for each message: more than that would be a loop */
 #define CARD_SIZE 8u
 
@@ -89,15 +90,18 @@ static void step(void)
 
 static void join_in(void)
 {
+    static const char json[] = "{\"capabilities\":{\"max_data_xfer_size\":65536}}";
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    const struct {
+    struct {
         struct vfio_user_header header;
         struct vfio_user_version version;
+        char json[sizeof(json)];
     } __attribute__((packed)) hello = {
         .header = { .cmd = VFIO_USER_VERSION, .msg_size = sizeof(hello) },
     };
 
     client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    memcpy(hello.json, json, sizeof(json));
     strcpy(address.sun_path, target->path);
     if (client < 0 || connect(client, (struct sockaddr *)&address, sizeof(address)) < 0 ||
         send(client, &hello, sizeof(hello), 0) != sizeof(hello) ||
@@ -152,12 +156,21 @@ static unsigned set_state(uint32_t state)
     return say(VFIO_USER_DEVICE_FEATURE, &head, sizeof(head), &wanted, sizeof(wanted));
 }
 
-static unsigned write_data(const void *data, size_t size)
+/* In pieces that the device takes. Returns what it says to the last one. */
+static unsigned write_data(const uint8_t *data, size_t size)
 {
-    const struct vfio_user_mig_data head = { .argsz = (uint32_t)(sizeof(head) + size),
-                                             .size = (uint32_t)size };
+    unsigned error;
 
-    return say(VFIO_USER_MIG_DATA_WRITE, &head, sizeof(head), data, size);
+    do {
+        size_t n = size < PIECE ? size : PIECE;
+        const struct vfio_user_mig_data head = { .argsz = (uint32_t)(sizeof(head) + n),
+                                                 .size = (uint32_t)n };
+
+        error = say(VFIO_USER_MIG_DATA_WRITE, &head, sizeof(head), data, n);
+        data += n;
+        size -= n;
+    } while (error == 0 && size > 0);
+    return error;
 }
 
 /* Returns how many bytes of state are behind @payload's header; 0 for an error too. */
@@ -210,7 +223,7 @@ static void make_good_stream(struct stream *good)
     if (set_state(VFIO_USER_DEVICE_STATE_STOP_COPY) != 0) {
         errx(1, "the device does not stop");
     }
-    while ((n = read_data(STATE_PAYLOAD_MAX)) > 0) {
+    while ((n = read_data(PIECE)) > 0) {
         if (n > STREAM_MAX - good->size) {
             errx(1, "a stream that is too long");
         }
@@ -257,12 +270,8 @@ static void expect_good_stream_to_be_taken(void)
         errx(1, "%s does not go to RESUMING", target->name);
     }
     expect_clean();
-    for (size_t at = 0; at < good->size; at += STATE_PAYLOAD_MAX) {
-        size_t n = good->size - at < STATE_PAYLOAD_MAX ? good->size - at : STATE_PAYLOAD_MAX;
-
-        if (write_data(good->bytes + at, n) != 0) {
-            errx(1, "%s refuses a good stream", target->name);
-        }
+    if (write_data(good->bytes, good->size) != 0) {
+        errx(1, "%s refuses a good stream", target->name);
     }
     if (set_state(VFIO_USER_DEVICE_STATE_RUNNING) != 0) {
         errx(1, "%s does not run with a good stream", target->name);

@@ -193,6 +193,29 @@ static void test_hello(void **state)
     in_every_mix(move_hello);
 }
 
+/* It has no state but config space. */
+static void move_null(const enum server_mode *modes)
+{
+    const uint8_t line = 9;
+    uint8_t moved = 0;
+    uint32_t state = 0;
+    struct pair pair;
+
+    pair_open(&pair, modes, "null", "null");
+    assert_int_equal(vfu_client_region_write(pair.from, 7, PCI_INTERRUPT_LINE, &line, 1), 0);
+    pair_migrate(&pair, 1);
+    assert_int_equal(vfu_client_region_read(pair.to, 7, PCI_INTERRUPT_LINE, &moved, 1), 0);
+    assert_int_equal(moved, line);
+    assert_int_equal(vfu_client_migration_get_state(pair.to, &state), 0);
+    assert_int_equal(state, VFIO_USER_DEVICE_STATE_RUNNING);
+    pair_close(&pair);
+}
+
+static void test_null(void **state)
+{
+    in_every_mix(move_null);
+}
+
 /* A state of another kind of card is refused; the source runs on, the other card is as it was. */
 static void test_foreign_state_is_refused(void **state)
 {
@@ -220,6 +243,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_gpio_with_a_pending_interrupt),
         cmocka_unit_test(test_gpio_that_toggles),
         cmocka_unit_test(test_hello),
+        cmocka_unit_test(test_null),
         cmocka_unit_test(test_foreign_state_is_refused),
     };
 
