@@ -15,8 +15,8 @@ void processors_open(void);
 bool processors_allow(enum placement placement);
 
 /*
- * In a child: moves to where a server of that placement belongs. All it starts stays there. And into
- * a session of its own, as those of jailed devices are: the kernel schedules sessions as groups, and
- * going from one group to another takes longer than within one.
+ * In a child: moves to where a server of that placement belongs. All it starts stays there. And
+ * into a session of its own, as those of jailed devices are: the kernel schedules sessions as
+ * groups, and going from one group to another takes longer than within one.
  */
 void processors_enter(enum placement placement);

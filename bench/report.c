@@ -25,6 +25,7 @@ static struct {
     struct figure *figures;
     size_t count;
     bool json;
+    int processors;
 } report;
 
 static void read_processor(char *name, size_t size)
@@ -46,21 +47,24 @@ static void read_processor(char *name, size_t size)
     }
 }
 
+/* How many there were when the report began: since then we keep to one. */
 static void describe_machine(const char *format)
 {
     struct utsname kernel;
     char processor[128];
-    cpu_set_t set;
 
-    CPU_ZERO(&set);
     uname(&kernel);
-    sched_getaffinity(0, sizeof(set), &set);
     read_processor(processor, sizeof(processor));
-    printf(format, processor, CPU_COUNT(&set), kernel.release, kernel.machine);
+    printf(format, processor, report.processors, kernel.release, kernel.machine);
 }
 
 void report_open(bool json)
 {
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof(set), &set);
+    report.processors = CPU_COUNT(&set);
     report.json = json;
     if (!json) {
         describe_machine("%s, %d processors, Linux %s (%s)\n");

@@ -12,10 +12,12 @@ set -eu
 
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=$source/build
-peer_lib= peer_include= options=
+peer_lib=''
+peer_include=''
+options=''
 
 usage() {
-    sed -n 's/^#  */ /p' "$0" | sed -n '4,5p' >&2
+    sed -n 's/^#   *\(.*\[\)/  \1/p' "$0" >&2
     exit 2
 }
 
