@@ -30,7 +30,7 @@ enum order_kind {
 struct order {
     uint32_t kind;
     uint32_t flags;
-    uint64_t count;   /* how often */
+    uint64_t count;   /* how often; a multiple of 40 is done and timed in slices */
     uint64_t regions; /* of guest memory, from 0 on */
     uint64_t stride;  /* from one to the next */
     uint64_t size;
@@ -38,8 +38,8 @@ struct order {
 static_assert(sizeof(struct order) == 40, "layout");
 
 struct outcome {
-    uint64_t nanoseconds;
-    int32_t error; /* errno of what failed, or 0 */
+    uint64_t nanoseconds; /* for all of them */
+    int32_t error;        /* errno of what failed, or 0 */
     uint32_t reserved;
 };
 static_assert(sizeof(struct outcome) == 16, "layout");

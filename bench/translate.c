@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROUNDS 15
+#define ROUNDS 11
 #define BATCH 1000000
 #define STRIDE (2 * GUEST_PAGE) /* no two regions touch */
 
