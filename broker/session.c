@@ -112,6 +112,7 @@ static int send_seal(struct session *session, const struct jail_plan *plan)
             .irq_max_vectors = policy->irq_max_vectors,
             .stall_seconds = policy->stall_seconds,
             .watchdog = policy->watchdog_seconds > 0,
+            .poll_us = policy->poll_us,
         },
     };
     struct fd_list fds = { .count = 0 }; /* borrowed, so the list is not closed */

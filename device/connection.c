@@ -9,8 +9,9 @@
 
 #define NANOSECONDS 1000000000ull
 
-/* How often somebody who never waits is made to look for out-of-band data. */
-#define IDLE_CHECK 64u
+/* Whoever does not come to wait looks after so many messages, or attempts, at what else there is.
+ */
+#define LOOK_AROUND 64u
 
 uint64_t connection_now(void)
 {
@@ -109,7 +110,9 @@ void connection_open(struct connection *connection, int sock, size_t max_size)
     connection->source.sock = sock;
     frame_forget(&connection->source);
     connection->frame.max_size = max_size;
-    connection->idle = 0;
+    adaptive_wait_init(&connection->pace, 0);
+    connection->streak = false;
+    connection->unwatched = 0;
     connection->attach_error = 0;
     connection->broken = 0;
     connection->abandoned = 0;
@@ -254,16 +257,16 @@ static int wait_patiently(struct connection *connection, short events)
 }
 
 /*
- * Looks for out-of-band data without waiting: before every look at the rest of a message, and now
- * and then while there is nothing. A message that comes in one piece costs no extra call.
+ * Looks for out-of-band data, and at watch_fd, without waiting: before every look at the rest of a
+ * message, and now and then. A message that comes in one piece costs no extra call.
  */
 static int look_for_urgent(struct connection *connection)
 {
     static const struct timespec no_time;
     int err = 0;
 
-    if (frame_started(&connection->frame) || connection->idle == IDLE_CHECK) {
-        connection->idle = 0;
+    if (frame_started(&connection->frame) || connection->unwatched == LOOK_AROUND) {
+        connection->unwatched = 0;
         err = wait_for(connection, 0, &no_time);
     }
     return err == -ETIMEDOUT || err == -EINTR ? 0 : err;
@@ -282,7 +285,7 @@ void connection_watch(struct connection *connection, int fd)
     }
 }
 
-/* For somebody who does not wait, and for whom the client has nothing. */
+/* For somebody who does not wait. */
 static bool watched_is_ready(const struct connection *connection)
 {
     static const struct timespec no_time;
@@ -294,7 +297,7 @@ static bool watched_is_ready(const struct connection *connection)
 /* What to tell a caller who does not wait, when nothing can be done. */
 static int not_now(struct connection *connection)
 {
-    connection->idle++;
+    connection->unwatched++;
     return connection->deadline != 0 && time_left(connection) == 0 ? -ETIMEDOUT : -EAGAIN;
 }
 
@@ -306,6 +309,59 @@ static int receive_from_inbox(struct connection *connection)
     return err < 0 ? -ENOBUFS : FRAME_COMPLETE;
 }
 
+/* Whether there is something to receive, or will be before a wait had better sleep. */
+static bool is_there(struct connection *connection, uint64_t start)
+{
+    uint64_t window = connection->pace.window;
+
+    if (frame_is_ahead(&connection->source)) {
+        connection->streak = true;
+        return true;
+    }
+    /* A client that sends several at once may have sent more: the peek that it takes comes first.
+     */
+    if (!connection->streak && window == 0) {
+        return false;
+    }
+    do {
+        if (frame_look_ahead(&connection->source)) {
+            return true;
+        }
+    } while (window > 0 && connection_now() - start < window);
+    connection->streak = false;
+    return false;
+}
+
+/* Waits for the client's next message. Returns as wait_for(). */
+static int await_message(struct connection *connection)
+{
+    bool adapts = connection->pace.limit > 0;
+    uint64_t start = adapts ? connection_now() : 0;
+    int result;
+
+    if (is_there(connection, start)) {
+        adaptive_wait_hit(&connection->pace);
+        if (++connection->unwatched < LOOK_AROUND) {
+            return 0;
+        }
+        result = look_for_urgent(connection);
+        return result == 0 && watched_is_ready(connection) ? CONNECTION_WATCHED : result;
+    }
+    connection->unwatched = 0;
+    result = wait_patiently(connection, POLLIN);
+    if (adapts && result == 0) {
+        adaptive_wait_slept(&connection->pace, connection_now() - start);
+    }
+    return result;
+}
+
+/* Waits for the rest of a message, or for the next one. */
+static int await_input(struct connection *connection)
+{
+    return frame_started(&connection->frame) ? wait_patiently(connection, POLLIN)
+                                             : await_message(connection);
+}
+
 static int receive(struct connection *connection, bool wait)
 {
     if (connection->broken < 0) {
@@ -315,7 +371,7 @@ static int receive(struct connection *connection, bool wait)
         return receive_from_inbox(connection);
     }
     for (;;) {
-        int result = wait ? wait_patiently(connection, POLLIN) : look_for_urgent(connection);
+        int result = wait ? await_input(connection) : look_for_urgent(connection);
 
         if (result != 0) {
             return result;

@@ -5,11 +5,13 @@
  * one can hold up anything but itself.
  *
  * Where the caller wants to wait, the wait is one ppoll(2) on the socket and the transport's
- * watch_fd. It has no end while the client owes nothing. As soon as it owes the rest of a message,
- * or has a reply to read, it has the transport's stall_seconds.
+ * watch_fd; adaptive_wait.h says what may come before it. It has no end while the client owes
+ * nothing. As soon as it owes the rest of a message, or has a reply to read, it has the transport's
+ * stall_seconds.
  */
 #pragma once
 
+#include "device/adaptive_wait.h"
 #include "device/inbox.h"
 #include "device/reply.h"
 #include "device/transport.h"
@@ -38,8 +40,10 @@ struct connection {
     struct {
         bool room;
         bool timed;
-    } told;        /* what the transport was told to expect */
-    unsigned idle; /* times that a caller who does not wait found nothing */
+    } told; /* what the transport was told to expect */
+    struct adaptive_wait pace;
+    bool streak;        /* more than one message has been there at once */
+    unsigned unwatched; /* times in a row that only the stream was looked at */
 };
 
 /* Allocates all that the connections of a context will need. Returns 0 or -ENOMEM. */

@@ -58,7 +58,7 @@ static int context_init(struct vfu_ctx *ctx, const char *path)
         return err;
     }
     ctx->transport = transport;
-    return 0;
+    return adaptive_wait_configure(ctx);
 }
 
 vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *pvt,

@@ -20,6 +20,7 @@ struct vfu_ctx {
     bool nonblocking;
     bool realized;
     bool attached;         /* the version exchange is done */
+    uint32_t poll_us;      /* that the program asks for */
     bool shares_memory;    /* standalone: a client has been waited for; see shared_memory.h */
     bool ending;           /* the session is over, but the device is not quiet yet */
     uint32_t *requests;    /* progress.h: this context's count */

@@ -50,6 +50,7 @@ static int attach(struct vfu_ctx *ctx)
         return err;
     }
     connection_negotiated(connection, MESSAGE_MAX);
+    adaptive_wait_start(ctx);
     ctx->transport->ops->negotiated(ctx->transport);
     __atomic_store_n(&ctx->attached, true, __ATOMIC_RELEASE); /* for threads that copy memory */
     return 0;

@@ -79,6 +79,7 @@ struct transport {
     unsigned stall_seconds; /* for the rest of a message, and for reading a reply */
     size_t max_dma_regions; /* limits that a policy sets */
     uint64_t max_dma_bytes;
+    uint32_t max_poll_us;
 };
 
 /*

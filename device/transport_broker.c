@@ -97,6 +97,7 @@ static void note_seal(struct broker_transport *transport, const struct control_s
     transport->base.stall_seconds = seal->stall_seconds;
     transport->base.max_dma_regions = seal->dma_max_regions;
     transport->base.max_dma_bytes = seal->dma_max_bytes;
+    transport->base.max_poll_us = seal->poll_us;
     for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
         transport->declared[i] = transport->ctx->regions[i].fd;
     }

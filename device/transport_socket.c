@@ -19,6 +19,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <vfio-user/vfu-broker.h>
+
 #define HANDSHAKE_SECONDS 10
 #define STALL_SECONDS 30
 
@@ -224,6 +226,7 @@ int transport_socket_create(struct transport **result, const char *path, bool no
         .stall_seconds = STALL_SECONDS,
         .max_dma_regions = SIZE_MAX,
         .max_dma_bytes = UINT64_MAX,
+        .max_poll_us = VFU_POLL_US_MAX,
     };
     transport->nonblocking = nonblocking;
     transport->listener = -1;

@@ -137,8 +137,10 @@ struct control_seal {
     uint32_t irq_max_vectors;
     uint32_t stall_seconds;
     uint32_t watchdog; /* 0 or 1: the last descriptor is of struct control_progress */
+    uint32_t poll_us;  /* at most, that a wait spins before it sleeps */
+    uint32_t reserved;
 };
-static_assert(sizeof(struct control_seal) == 32, "layout");
+static_assert(sizeof(struct control_seal) == 40, "layout");
 
 struct control_region {
     uint32_t index; /* PCI region */

@@ -171,7 +171,7 @@ static const struct policy_key root_keys[] = {
     { "jail", POLICY_KEY_OBJECT, "{}", .keys = jail_keys },
     { "restart", POLICY_KEY_OBJECT, "{}", .keys = restart_keys },
     { "start_seconds", SECONDS(start_seconds, "10") },
-    { "poll_us", .type = POLICY_KEY_NOT_BUILT },
+    { "poll_us", POLICY_KEY_INTEGER, "50", TARGET(policy, poll_us), .min = 0, .max = 1000 },
     { "watchdog_seconds", POLICY_KEY_INTEGER, "0", TARGET(policy, watchdog_seconds), .min = 0,
       .max = 3600 },
     {},

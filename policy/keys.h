@@ -22,7 +22,6 @@ enum policy_key_type {
     POLICY_KEY_GROUPS,
     POLICY_KEY_JAIL_USER, /* one of either */
     POLICY_KEY_RESOURCES, /* a list of objects */
-    POLICY_KEY_NOT_BUILT, /* planned, and refused until it is built */
     POLICY_KEY_TYPES,
 };
 

@@ -93,6 +93,7 @@ struct policy {
     enum on_hang on_hang;
 
     uint32_t start_seconds;
+    uint32_t poll_us;
     uint32_t watchdog_seconds; /* 0: none */
 };
 

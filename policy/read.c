@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static policy_reader read_object, read_integer, read_size, read_choice, refuse_key;
+static policy_reader read_object, read_integer, read_size, read_choice;
 
 static policy_reader *const readers[POLICY_KEY_TYPES] = {
     [POLICY_KEY_OBJECT] = read_object,
@@ -24,7 +24,6 @@ static policy_reader *const readers[POLICY_KEY_TYPES] = {
     [POLICY_KEY_GROUPS] = policy_read_groups,
     [POLICY_KEY_JAIL_USER] = policy_read_jail_user,
     [POLICY_KEY_RESOURCES] = policy_read_resources,
-    [POLICY_KEY_NOT_BUILT] = refuse_key,
 };
 
 int policy_read_key(struct policy_report *report, const struct policy_key *key,
@@ -33,17 +32,8 @@ int policy_read_key(struct policy_report *report, const struct policy_key *key,
     return readers[key->type](report, key, value, target);
 }
 
-static int refuse_key(struct policy_report *report, const struct policy_key *key,
-                      struct json_object *value, void *target)
-{
-    return policy_report_wrong(report, "not supported by this version (not built yet), "
-                                       "wanted no such key");
-}
-
 static int read_default(struct policy_report *report, const struct policy_key *key, void *target)
 {
-    if (key->type == POLICY_KEY_NOT_BUILT)
-        return 0;
     if (!key->fallback)
         return policy_report_wrong(report, "missing, wanted %s", policy_wanted(key).text);
 

@@ -62,8 +62,6 @@ struct policy_wanted policy_wanted_keys(const struct policy_key *keys)
     const char *between = "";
 
     for (const struct policy_key *key = keys; key->name; key++) {
-        if (key->type == POLICY_KEY_NOT_BUILT)
-            continue;
         add(&wanted, "%s%s", between, key->name);
         between = ", ";
     }

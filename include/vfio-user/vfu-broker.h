@@ -69,6 +69,28 @@ int vfu_msix_trigger(vfu_ctx_t *vfu_ctx, uint32_t vector);
 ssize_t vfu_msix_save(vfu_ctx_t *vfu_ctx, void *buffer, size_t size);
 int vfu_msix_restore(vfu_ctx_t *vfu_ctx, const void *buffer, size_t size);
 
+/* ---- Waiting ---------------------------------------------------------------------------- */
+
+#define VFU_POLL_US_MAX 1000u
+
+/*
+ * vfu_set_poll_us - how long a wait for the next message may go on awake
+ * @us: microseconds, at most VFU_POLL_US_MAX; 0: every wait sleeps at once
+ *
+ * For contexts without LIBVFIO_USER_FLAG_ATTACH_NB. To be woken takes longer than most requests
+ * do, so vfu_run_ctx() looks again and again for the next one, for as long as this, before it
+ * sleeps; but only while requests come that soon. A device that is idle sleeps at once, and so
+ * does one that shares a processor with its client. A signal that comes while it looks does not end
+ * vfu_run_ctx() with EINTR: that ends a sleep.
+ *
+ * Standalone it is 0, or what the environment variable VFU_POLL_US says. Under vfu-broker it is
+ * what the policy has as poll_us: a program may ask for less, and gets no more. Of a context, to be
+ * called from its thread.
+ *
+ * Returns 0, or -1 with errno EINVAL: @us is too large.
+ */
+int vfu_set_poll_us(vfu_ctx_t *vfu_ctx, uint32_t us);
+
 /* ---- Under vfu-broker ------------------------------------------------------------------- */
 
 /*

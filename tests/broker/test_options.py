@@ -104,8 +104,8 @@ class Policy(harness.BrokerTest):
     def test_unknown_key(self):
         self.assert_policy_error(self.policy(jail={"prison": 1}), "jail.prison")
 
-    def test_key_that_is_not_built(self):
-        self.assert_policy_error(self.policy(poll_us=10), "poll_us")
+    def test_choice_that_is_not_built(self):
+        self.assert_policy_error(self.policy(client={"process": "shared"}), "client.process")
 
     def test_wrong_type(self):
         self.assert_policy_error(

@@ -32,7 +32,7 @@ static const struct expected {
     size_t max_fds;
     bool once;
 } table[] = {
-    { CONTROL_SEAL, "SEAL", BROKER, S(START), S(SEALING), 32, 4096, 0, 2, true },
+    { CONTROL_SEAL, "SEAL", BROKER, S(START), S(SEALING), 40, 4096, 0, 2, true },
     { CONTROL_NOTIFY, "NOTIFY", CHILD, S(SEALING), S(FILTERED), 0, 0, 1, 1, true },
     { CONTROL_SEALED, "SEALED", CHILD, S(FILTERED), S(SEALED), 0, 0, 0, 0, true },
     { CONTROL_REGION, "REGION", CHILD, S(SEALED), 0, 8, 0, 1, 1, false },

@@ -22,7 +22,6 @@
 
 #define SIZE_WANTED(range) "wanted bytes, or a string like \"64M\" with K, M, G or T, from " range
 #define PROGRAM_WANTED "wanted a plain name, or an absolute path without '.', '..' and empty parts"
-#define NOT_BUILT "not supported by this version (not built yet), wanted "
 
 /* Everything that a policy can say, and nothing that is the default. */
 static const char full_policy[] =
@@ -41,7 +40,7 @@ static const char full_policy[] =
     "          'optional': ['landlock', 'user-namespace'],\n"
     "          'limits': {'memory': 2097152, 'descriptors': 5, 'cpu_percent': 150}},\n"
     " 'restart': {'on_crash': 'stop', 'max': 0, 'within_seconds': 9, 'on_hang': 'log'},\n"
-    " 'start_seconds': 11, 'watchdog_seconds': 12}\n";
+    " 'start_seconds': 11, 'poll_us': 0, 'watchdog_seconds': 12}\n";
 
 static void test_default_of_every_key(void **state)
 {
@@ -77,6 +76,7 @@ static void test_default_of_every_key(void **state)
     assert_int_equal(policy->crash_max, 5);
     assert_int_equal(policy->crash_within_seconds, 60);
     assert_int_equal(policy->start_seconds, 10);
+    assert_int_equal(policy->poll_us, 50);
     assert_int_equal(policy->on_hang, ON_HANG_RESTART);
     assert_int_equal(policy->watchdog_seconds, 0);
     policy_free(policy);
@@ -151,6 +151,7 @@ static void test_value_of_every_key(void **state)
     assert_int_equal(policy->crash_max, 0);
     assert_int_equal(policy->crash_within_seconds, 9);
     assert_int_equal(policy->start_seconds, 11);
+    assert_int_equal(policy->poll_us, 0);
     assert_int_equal(policy->on_hang, ON_HANG_LOG);
     assert_int_equal(policy->watchdog_seconds, 12);
     policy_free(policy);
@@ -182,7 +183,7 @@ static void test_unknown_key_is_named(void **state)
 {
     policy_expect_value_error("devices", "{}",
                               "unknown key, wanted one of version, device, client, dma, irqs, "
-                              "resources, jail, restart, start_seconds, watchdog_seconds");
+                              "resources, jail, restart, start_seconds, poll_us, watchdog_seconds");
     policy_expect_value_error("device.arg", "[]", "unknown key, wanted one of program, args, env");
     policy_expect_value_error("client.uid", "0",
                               "unknown key, wanted one of uids, gids, process, "
@@ -203,14 +204,14 @@ static void test_unknown_key_is_named(void **state)
                         "resources[1].nam: unknown key, wanted one of name, path, access");
     policy_expect_error("{'version':1,'device':{'program':'p'},'':0,'a':{}}",
                         "\"\": unknown key, wanted one of version, device, client, dma, irqs, "
-                        "resources, jail, restart, start_seconds, watchdog_seconds");
+                        "resources, jail, restart, start_seconds, poll_us, watchdog_seconds");
 }
 
-static void test_key_not_built_yet_is_refused(void **state)
+static void test_choice_not_built_yet_is_refused(void **state)
 {
-    policy_expect_value_error("poll_us", "50", NOT_BUILT "no such key");
     policy_expect_value_error("client.process", "'shared'",
-                              "found \"shared\", " NOT_BUILT "\"per-session\"");
+                              "found \"shared\", not supported by this version (not built yet), "
+                              "wanted \"per-session\"");
 }
 
 static void test_missing_key_is_named(void **state)
@@ -295,6 +296,7 @@ static void test_integers_have_limits(void **state)
     policy_expect_value_error("restart.within_seconds", "0",
                               "found 0, wanted an integer from 1 to 3600");
     policy_expect_value_error("start_seconds", "0", "found 0, wanted an integer from 1 to 3600");
+    policy_expect_value_error("poll_us", "1001", "found 1001, wanted an integer from 0 to 1000");
     policy_expect_value_error("jail.limits.descriptors", "0",
                               "found 0, wanted an integer from 1 to 65536");
 }
@@ -550,7 +552,7 @@ static void test_wrong_type_of_every_value_is_named(void **state)
 {
     struct json_object *root = parse_full_policy();
 
-    assert_int_equal(break_values(root, root, ""), 3 * 63);
+    assert_int_equal(break_values(root, root, ""), 3 * 64);
     json_object_put(root);
 }
 
@@ -615,7 +617,7 @@ int main(void)
         cmocka_unit_test(test_value_of_every_key),
         cmocka_unit_test(test_shipped_policies_load),
         cmocka_unit_test(test_unknown_key_is_named),
-        cmocka_unit_test(test_key_not_built_yet_is_refused),
+        cmocka_unit_test(test_choice_not_built_yet_is_refused),
         cmocka_unit_test(test_missing_key_is_named),
         cmocka_unit_test(test_version_is_judged_first),
         cmocka_unit_test(test_integers_have_limits),

@@ -227,7 +227,7 @@ static void test_message_is_one_line_whatever_the_names(void **state)
     assert_null(policy_load("a\nb\x1b.json", error, sizeof(error)));
     assert_string_equal(error, "a?b?.json: x?y: unknown key, wanted one of version, device, "
                                "client, dma, irqs, resources, jail, restart, start_seconds, "
-                               "watchdog_seconds");
+                               "poll_us, watchdog_seconds");
 }
 
 static void test_message_fits_any_buffer(void **state)

@@ -124,8 +124,6 @@ static bool is_required(const struct policy_key *key)
 {
     bool required = false;
 
-    if (key->type == POLICY_KEY_NOT_BUILT)
-        return false;
     if (key->type != POLICY_KEY_OBJECT)
         return !key->fallback;
     for (const struct policy_key *member = key->keys; member->name; member++)
@@ -141,8 +139,7 @@ static void add_object(struct json_object *schema, const struct policy_key *keys
     struct json_object *required = json_object_new_array();
 
     for (const struct policy_key *key = keys; key->name; key++) {
-        if (key->type != POLICY_KEY_NOT_BUILT)
-            json_object_object_add(properties, key->name, schema_of(key));
+        json_object_object_add(properties, key->name, schema_of(key));
         if (is_required(key))
             json_object_array_add(required, json_object_new_string(key->name));
     }
@@ -194,7 +191,6 @@ static void add_type(struct json_object *schema, const struct policy_key *key)
     case POLICY_KEY_RESOURCES:
         add_object(add_list(schema, key), key->keys);
         break;
-    case POLICY_KEY_NOT_BUILT:
     case POLICY_KEY_TYPES:
         fail();
     }
@@ -342,7 +338,7 @@ static size_t count_keys(const struct policy_key *keys)
     size_t count = 0;
 
     for (const struct policy_key *key = keys; key->name; key++)
-        count += (key->type != POLICY_KEY_NOT_BUILT) + (key->keys ? count_keys(key->keys) : 0);
+        count += 1 + (key->keys ? count_keys(key->keys) : 0);
     return count;
 }
 
