@@ -37,8 +37,7 @@ void field_open(struct field *field, const struct bench *bench, enum placement p
     field->bench = bench;
     field->placement = placement;
     for (enum contender who = STANDALONE; who < CONTENDERS; who++) {
-        if ((who == PEER && bench->peer_device == NULL) || (servers[who].poll_us > 0 && !polling) ||
-            (who == BROKERED_POLLING && !SERVER_POLICY_POLLS)) {
+        if ((who == PEER && bench->peer_device == NULL) || (servers[who].poll_us > 0 && !polling)) {
             continue;
         }
         server_start(&field->servers[who], bench, servers[who].kind, placement,

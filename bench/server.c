@@ -30,11 +30,8 @@ static void write_policy(const char *path, const char *program, unsigned poll_us
     fprintf(file,
             "{\"version\": 1, \"device\": {\"program\": \"%s\"}, \"dma\": {\"access\": \"rw\", "
             "\"max_regions\": 1000000, \"max_bytes\": \"4T\"}, \"jail\": {\"limits\": "
-            "{\"memory\": \"1G\"}}, \"restart\": {\"max\": 1000}%s%s}\n",
-            program, SERVER_POLICY_POLLS ? ", \"poll_us\": " : "",
-            !SERVER_POLICY_POLLS ? ""
-            : poll_us > 0        ? "50"
-                                 : "0");
+            "{\"memory\": \"1G\"}}, \"restart\": {\"max\": 1000}, \"poll_us\": %u}\n",
+            program, poll_us);
     if (fclose(file) != 0) {
         err(EXIT_FAILURE, "%s", path);
     }

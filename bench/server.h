@@ -25,9 +25,6 @@ struct server {
 /* What a device is given for its waiting. */
 #define SERVER_POLL_US 50u
 
-/* Not yet. */
-#define SERVER_POLICY_POLLS 0
-
 /* Starts it, without waiting for it. */
 void server_start(struct server *server, const struct bench *bench, enum server_kind kind,
                   enum placement placement, unsigned poll_us);
