@@ -5,6 +5,7 @@
 #include "device/transport.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,15 +15,20 @@
 #define MAX_WHOLE_BYTES (16ull << 40)
 
 /*
- * Whether a file can be mapped through @fd as mmap(2) sees it: it must be open for reading. The
- * jail has no fcntl(2), but whoever transfers nothing learns the same.
+ * Whether a file can be mapped through @fd as mmap(2) sees it: it must be open for reading in any
+ * case. A gate passes nothing on that is not; and in the jail, which has no fcntl(2), whoever
+ * writes nothing learns whether he may.
  */
-static bool is_open_for(int fd, uint32_t prot)
+static bool is_open_for(const struct transport *transport, int fd, uint32_t prot)
 {
-    uint8_t none;
+    bool writes = prot & PROT_WRITE;
+    int mode;
 
-    return !(pread(fd, &none, 0, 0) < 0 && errno == EBADF) &&
-           !((prot & PROT_WRITE) && pwrite(fd, &none, 0, 0) < 0 && errno == EBADF);
+    if (transport->vets) {
+        return !writes || !(pwrite(fd, "", 0, 0) < 0 && errno == EBADF);
+    }
+    mode = fcntl(fd, F_GETFL) & O_ACCMODE;
+    return mode == O_RDWR || (mode == O_RDONLY && !writes);
 }
 
 static bool serves(const struct dma_mapping *mapping, const struct dma_file *file, uint64_t offset,
@@ -155,7 +161,7 @@ int dma_mappings_get(struct dma_mappings *mappings, const struct transport *tran
     struct dma_mapping *mapping = find(mappings, file, offset, length, prot);
     int err;
 
-    if (mapping == NULL || !is_open_for(file->fd, prot)) {
+    if (mapping == NULL || !is_open_for(transport, file->fd, prot)) {
         mapping = calloc(1, sizeof(*mapping));
         if (mapping == NULL) {
             return -ENOMEM;
