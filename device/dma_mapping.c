@@ -22,13 +22,14 @@
 static bool is_open_for(const struct transport *transport, int fd, uint32_t prot)
 {
     bool writes = prot & PROT_WRITE;
-    int mode;
+    int flags, mode;
 
     if (transport->vets) {
         return !writes || !(pwrite(fd, "", 0, 0) < 0 && errno == EBADF);
     }
-    mode = fcntl(fd, F_GETFL) & O_ACCMODE;
-    return mode == O_RDWR || (mode == O_RDONLY && !writes);
+    flags = fcntl(fd, F_GETFL);
+    mode = flags & O_ACCMODE;
+    return !(flags & O_PATH) && (mode == O_RDWR || (mode == O_RDONLY && !writes));
 }
 
 static bool serves(const struct dma_mapping *mapping, const struct dma_file *file, uint64_t offset,

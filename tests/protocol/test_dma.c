@@ -247,6 +247,9 @@ static void test_map_writable_of_a_read_only_file_is_eacces(void **state)
     assert_int_equal(map(fixture->client, 0, PAGE, WRITE, read_only, 0), EACCES);
     assert_int_equal(maps(fixture->client), 0);
     assert_int_equal(map(fixture->client, 0, PAGE, READ, read_only, 0), 0);
+    /* Nor when it is mapped already, by somebody who may write. */
+    assert_int_equal(map(fixture->client, TIB, PAGE, RW, fd, 0), 0);
+    assert_int_equal(map(fixture->client, 2 * TIB, PAGE, RW, read_only, 0), EACCES);
     expect_device_reads(fixture->client, 0, bytes, sizeof(bytes));
     close(read_only);
     close(fd);

@@ -204,16 +204,19 @@ static void test_descriptor_must_allow_it(void **state)
 {
     const int read_only = reopen(O_RDONLY);
     const int write_only = reopen(O_WRONLY);
+    const int path_only = reopen(O_PATH);
 
     for (uint32_t flags = 0; flags <= RW; flags++) {
         assert_int_equal(map(*state, TIB * (flags + 1), flags, memory, 0, PAGE), 0);
         assert_int_equal(map(*state, PAGE, flags, write_only, 0, PAGE), EACCES);
+        assert_int_equal(map(*state, PAGE, flags, path_only, 0, PAGE), EBADF);
     }
     assert_int_equal(map(*state, PAGE, RW, read_only, 0, PAGE), EACCES);
     assert_int_equal(map(*state, PAGE, WRITE, read_only, 0, PAGE), EACCES);
     assert_int_equal(map(*state, PAGE, READ, read_only, 0, PAGE), 0);
     close(read_only);
     close(write_only);
+    close(path_only);
 }
 
 static void test_no_more_than_the_policy_allows_is_mapped(void **state)
