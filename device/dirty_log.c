@@ -63,7 +63,7 @@ static size_t bitmap_size(size_t words)
 
 static bool has_memory(const struct dma_region *region)
 {
-    return region->range.vaddr != NULL || region->range.fd >= 0;
+    return region->range->vaddr != NULL || region->fd >= 0;
 }
 
 /* Makes a bitmap for the region's pages, unless it has one that is large enough. */
@@ -100,7 +100,8 @@ static void enable_bitmap(struct dma_region *region, unsigned shift)
             __atomic_store_n(&bitmap->pages[i], 0, __ATOMIC_RELAXED);
         }
     }
-    DMA_STORE(region->range.dirty, bitmap);
+    DMA_STORE(region->dirty, bitmap);
+    __atomic_fetch_or(&region->range->state, DMA_LOGGED, __ATOMIC_ACQ_REL);
 }
 
 int dirty_log_watch(struct dma *dma, struct dma_region *region)
@@ -210,7 +211,8 @@ void dirty_log_stop(struct dma *dma)
 {
     FOR_EACH_REGION(region, dma, 0, UINT64_MAX)
     {
-        DMA_STORE(region->range.dirty, NULL);
+        __atomic_fetch_and(&region->range->state, ~DMA_LOGGED, __ATOMIC_ACQ_REL);
+        DMA_STORE(region->dirty, NULL);
     }
     dma->log_shift = 0;
 }
@@ -321,7 +323,7 @@ void dirty_log_collect(struct dma *dma, struct dirty_report *report)
     {
         struct part part;
 
-        if (region->range.dirty == NULL) {
+        if (region->dirty == NULL) {
             continue;
         }
         part = part_of(region, dma->log_shift, report);

@@ -125,15 +125,15 @@ static int map_region(struct vfu_ctx *ctx, const struct dma_request *request,
 
 static void region_free(struct dma *dma, struct dma_region *region)
 {
-    int fd = region->range.fd;
+    int fd = region->fd;
 
     /* A fault there is no longer ours: somebody else's mapping may come to be in its place. */
-    DMA_STORE(region->range.handle, 0);
+    DMA_STORE(region->range->use, 0);
     if (region->mapping != NULL) {
         dma_mappings_put(&dma->mappings, region->mapping, region->info.mapping.iov_len);
     }
     dirty_log_forget(dma, region);
-    dma_slab_give(&dma->slab, region);
+    dma_slab_give(&dma->index.slab, region);
     fd_close(&fd);
 }
 
@@ -151,23 +151,25 @@ static int provide_access(struct vfu_ctx *ctx, struct dma_request *request,
     return 0;
 }
 
-static void publish(const struct dma_request *request, struct dma_region *region, uint64_t handle,
+static void publish(const struct dma_request *request, struct dma_region *region, uint32_t use,
                     int fd)
 {
     const struct dma_range range = {
-        .handle = handle,
         .first = request->address,
         .last = request->address + (request->size - 1),
         .vaddr = region->info.vaddr,
-        .offset = request->offset,
-        .fd = fd,
-        .prot = request->prot,
+        .use = use,
+        .state = request->prot | (fd >= 0 ? DMA_FILE : 0),
     };
 
-    dma_range_store(&region->range, &range);
+    DMA_STORE(region->offset, request->offset);
+    DMA_STORE(region->fd, fd);
+    DMA_STORE(region->dirty, NULL);
+    DMA_STORE(region->faults, 0);
+    dma_range_store(region->range, &range);
     /* A page was replaced just when the mapping was given out: whoever did so saw no region. */
     if (region->mapping != NULL && __atomic_load_n(&region->mapping->faulted, __ATOMIC_SEQ_CST)) {
-        __atomic_fetch_add(&region->range.faults, 1, __ATOMIC_ACQ_REL);
+        dma_region_fault(region);
     }
 }
 
@@ -175,8 +177,8 @@ static int region_new(struct vfu_ctx *ctx, struct dma_request *request, struct d
 {
     struct dma *dma = &ctx->session.dma;
     struct dma_file file;
-    uint64_t handle;
-    struct dma_region *region = dma_slab_take(&dma->slab, &handle);
+    uint32_t use;
+    struct dma_region *region = dma_slab_take(&dma->index.slab, &use);
     int fd = -1;
     int err;
 
@@ -198,10 +200,10 @@ static int region_new(struct vfu_ctx *ctx, struct dma_request *request, struct d
         err = provide_access(ctx, request, &file, region, &fd);
     }
     if (err < 0) {
-        dma_slab_give(&dma->slab, region);
+        dma_slab_give(&dma->index.slab, region);
         return err;
     }
-    publish(request, region, handle, fd);
+    publish(request, region, use, fd);
     err = dirty_log_watch(dma, region);
     if (err < 0) {
         region_free(dma, region);
@@ -216,7 +218,7 @@ static bool is_repetition(const struct dma_request *request, const struct dma_re
 {
     struct stat status;
 
-    if (request->refused < 0 || request->offset != region->range.offset ||
+    if (request->refused < 0 || request->offset != region->offset ||
         request->prot != region->info.prot || (request->fd >= 0) != region->has_file) {
         return false;
     }
@@ -340,5 +342,4 @@ void dma_log_faults(struct vfu_ctx *ctx)
 void dma_fini(struct dma *dma)
 {
     dma_index_fini(&dma->index);
-    dma_slab_fini(&dma->slab);
 }

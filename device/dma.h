@@ -4,8 +4,6 @@
 
 #include "device/dma_index.h"
 #include "device/dma_mapping.h"
-#include "device/dma_range.h"
-#include "device/dma_slab.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,11 +16,15 @@ struct dirty_report;
 #define DMA_MAX_REGION_SIZE (8ull << 40)
 
 struct dma_region {
-    struct dma_range range; /* for all threads; its descriptor is owned */
-    uint32_t slot;          /* in the slab */
-    vfu_dma_info_t info;    /* what the program sees; iova.iov_len is never 0 */
-    bool has_file;          /* a descriptor came with it, and was not withheld */
-    dev_t device;           /* of that file */
+    struct dma_range *range; /* for all threads, as are these details: */
+    uint64_t offset;         /* in the file */
+    struct dirty_bitmap *dirty;
+    int fd;              /* owned; to be accessed as a file; -1: not so */
+    uint32_t slot;       /* in the slab */
+    vfu_dma_info_t info; /* what the program sees; iova.iov_len is never 0 */
+    uint32_t faults;     /* how often its memory was found to be gone; by any thread */
+    bool has_file;       /* a descriptor came with it, and was not withheld */
+    dev_t device;        /* of that file */
     ino_t inode;
     struct dma_mapping *mapping; /* NULL: none */
     struct dirty_bitmap *bitmap; /* owned; kept when logging ends */
@@ -34,7 +36,6 @@ struct dma {
     size_t max_regions;
     vfu_dma_register_cb_t *added;
     vfu_dma_unregister_cb_t *removed;
-    struct dma_slab slab; /* owns the regions */
     struct dma_index index;
     struct dma_mappings mappings;
     uint64_t bytes;           /* of all regions that have memory here */
@@ -58,13 +59,20 @@ struct dma_request {
 
 static inline uint64_t dma_region_first(const struct dma_region *region)
 {
-    return DMA_LOAD(region->range.first);
+    return DMA_LOAD(region->range->first);
 }
 
 /* The address of its last byte: a region may end at 2^64. */
 static inline uint64_t dma_region_last(const struct dma_region *region)
 {
-    return DMA_LOAD(region->range.last);
+    return DMA_LOAD(region->range->last);
+}
+
+/* For any thread: some of the region's memory has gone. */
+static inline void dma_region_fault(struct dma_region *region)
+{
+    __atomic_fetch_add(&region->faults, 1, __ATOMIC_ACQ_REL);
+    __atomic_fetch_or(&region->range->state, DMA_FAULTED, __ATOMIC_ACQ_REL);
 }
 
 /*

@@ -9,15 +9,16 @@
 #define LEAF_MAX 256u
 #define DIRECTORY_MIN 16u
 
-struct dma_entry {
-    uint64_t last; /* address of the region's last byte */
-    struct dma_region *region;
-};
-
 struct dma_leaf {
     size_t count;
     struct dma_leaf *next_spare;
-    struct dma_entry entries[LEAF_MAX];
+    uint64_t last[LEAF_MAX];  /* address of each region's last byte */
+    uint32_t slots[LEAF_MAX]; /* in the slab */
+};
+
+struct dma_entry {
+    uint64_t last;
+    uint32_t slot;
 };
 
 struct dma_directory {
@@ -46,51 +47,49 @@ void dma_index_fini(struct dma_index *index)
         free(index->directory);
         index->directory = outgrown;
     }
+    dma_blocks_fini(&index->blocks);
+    dma_slab_fini(&index->slab);
     *index = (struct dma_index){ 0 };
 }
 
 /* --- looking up: by any thread, so of what may change meanwhile --- */
 
+/*
+ * How many of @count ascending addresses, which are @stride bytes apart, are less than @address. A
+ * processor cannot guess which half is the right one: without branches it does not have to.
+ */
+static inline size_t less_than(const uint64_t *ascending, size_t stride, size_t count,
+                               uint64_t address)
+{
+    const uint8_t *base = (const uint8_t *)ascending;
+    size_t less = 0;
+
+    while (count > 1) {
+        size_t half = count / 2;
+        const uint64_t *place = (const uint64_t *)(base + (less + half - 1) * stride);
+
+        less += half & -(size_t)(DMA_LOAD(*place) < address);
+        count -= half;
+    }
+    return less + (count == 1 && DMA_LOAD(*(const uint64_t *)(base + less * stride)) < address);
+}
+
 /* The number of leaves that end before @address. */
 static size_t leaves_before(const struct dma_directory *directory, size_t count, uint64_t address)
 {
-    size_t base = 0;
-
-    while (count > 0) {
-        size_t half = count / 2;
-
-        if (DMA_LOAD(directory->slots[base + half].last) < address) {
-            base += half + 1;
-            count -= half + 1;
-        } else {
-            count = half;
-        }
-    }
-    return base;
+    return less_than(&directory->slots[0].last, sizeof(directory->slots[0]), count, address);
 }
 
 static size_t entries_before(const struct dma_leaf *leaf, size_t count, uint64_t address)
 {
-    size_t base = 0;
-
-    while (count > 0) {
-        size_t half = count / 2;
-
-        if (DMA_LOAD(leaf->entries[base + half].last) < address) {
-            base += half + 1;
-            count -= half + 1;
-        } else {
-            count = half;
-        }
-    }
-    return base;
+    return less_than(leaf->last, sizeof(leaf->last[0]), count, address);
 }
 
 /*
- * The first region that does not end before @address; NULL if there is none. While the index is
- * being changed it may be a wrong one, but never anything else.
+ * Tells the slot of the first region that does not end before @address. False if there is none.
+ * While the index is being changed it may be a wrong one, but never anything else.
  */
-static struct dma_region *region_at(const struct dma_index *index, uint64_t address)
+static bool find_in_order(const struct dma_index *index, uint64_t address, uint32_t *slot)
 {
     /* The number first: a directory that is seen with it has room for as many. */
     size_t leaves = DMA_LOAD(index->leaves);
@@ -101,39 +100,63 @@ static struct dma_region *region_at(const struct dma_index *index, uint64_t addr
 
     position = leaves > 0 ? leaves_before(directory, leaves, address) : 0;
     if (position == leaves) {
-        return NULL;
+        return false;
     }
     leaf = DMA_LOAD(directory->slots[position].leaf);
     count = DMA_LOAD(leaf->count);
     position = entries_before(leaf, count, address);
-    return position < count ? DMA_LOAD(leaf->entries[position].region) : NULL;
+    if (position == count) {
+        return false;
+    }
+    *slot = DMA_LOAD(leaf->slots[position]);
+    return true;
 }
 
 struct dma_region *dma_index_find(const struct dma_index *index, uint64_t first, uint64_t last)
 {
-    struct dma_region *region = region_at(index, first);
+    uint32_t slot;
 
-    return region != NULL && dma_region_first(region) <= last ? region : NULL;
+    if (!find_in_order(index, first, &slot) || dma_slab_range(&index->slab, slot)->first > last) {
+        return NULL;
+    }
+    return dma_slab_region(&index->slab, slot);
 }
 
-bool dma_index_look_up(const struct dma_index *index, uint64_t address, struct dma_range *range)
+/* The handle that this thread was told last: of any index, whose handles are no other's. */
+static _Thread_local uint64_t recent __attribute__((tls_model("initial-exec")));
+
+static bool look_up(const struct dma_index *index, uint64_t address, struct dma_range *range,
+                    uint64_t *handle)
 {
     uint64_t sequence;
     bool found;
 
     do {
-        const struct dma_region *region;
+        uint32_t slot;
 
         sequence = DMA_LOAD(index->sequence) & ~1ull;
-        region = region_at(index, address);
-        found = region != NULL;
+        found = dma_blocks_find(&index->blocks, &index->slab, address, &slot) ||
+                find_in_order(index, address, &slot);
         if (found) {
-            dma_range_load(&region->range, range);
+            dma_range_load(dma_slab_range(&index->slab, slot), range);
+            *handle = dma_slab_handle(slot, range->use);
             found = range->first <= address;
         }
         /* No load above can be later than this one: each of them acquires. */
     } while (__atomic_load_n(&index->sequence, __ATOMIC_RELAXED) != sequence);
+    if (found) {
+        recent = *handle;
+    }
     return found;
+}
+
+bool dma_index_look_up(const struct dma_index *index, uint64_t address, struct dma_range *range,
+                       uint64_t *handle)
+{
+    *handle = recent;
+    return (dma_slab_look_up(&index->slab, *handle, range) && range->first <= address &&
+            address <= range->last) ||
+           look_up(index, address, range, handle);
 }
 
 /* --- changing: by the context's thread --- */
@@ -151,8 +174,15 @@ static void end_change(struct dma_index *index)
 
 static void set_entry(struct dma_leaf *leaf, size_t position, const struct dma_entry *entry)
 {
-    DMA_STORE(leaf->entries[position].last, entry->last);
-    DMA_STORE(leaf->entries[position].region, entry->region);
+    DMA_STORE(leaf->last[position], entry->last);
+    DMA_STORE(leaf->slots[position], entry->slot);
+}
+
+static void copy_entry(struct dma_leaf *to, size_t position, const struct dma_leaf *from, size_t at)
+{
+    const struct dma_entry entry = { .last = from->last[at], .slot = from->slots[at] };
+
+    set_entry(to, position, &entry);
 }
 
 static void set_slot(struct dma_directory *directory, size_t position, const struct dma_slot *slot)
@@ -167,13 +197,13 @@ static void update_slot(struct dma_index *index, size_t position)
 {
     struct dma_slot *slot = &index->directory->slots[position];
 
-    DMA_STORE(slot->last, slot->leaf->entries[slot->leaf->count - 1].last);
+    DMA_STORE(slot->last, slot->leaf->last[slot->leaf->count - 1]);
 }
 
 static void insert_entry(struct dma_leaf *leaf, size_t position, const struct dma_entry *entry)
 {
     for (size_t i = leaf->count; i > position; i--) {
-        set_entry(leaf, i, &leaf->entries[i - 1]);
+        copy_entry(leaf, i, leaf, i - 1);
     }
     set_entry(leaf, position, entry);
     DMA_STORE(leaf->count, leaf->count + 1);
@@ -182,7 +212,7 @@ static void insert_entry(struct dma_leaf *leaf, size_t position, const struct dm
 static void remove_entry(struct dma_leaf *leaf, size_t position)
 {
     for (size_t i = position + 1; i < leaf->count; i++) {
-        set_entry(leaf, i - 1, &leaf->entries[i]);
+        copy_entry(leaf, i - 1, leaf, i);
     }
     DMA_STORE(leaf->count, leaf->count - 1);
 }
@@ -193,7 +223,7 @@ static void move_entries(struct dma_leaf *from, size_t position, struct dma_leaf
     size_t count = to->count;
 
     for (size_t i = position; i < from->count; i++) {
-        set_entry(to, count++, &from->entries[i]);
+        copy_entry(to, count++, from, i);
     }
     DMA_STORE(to->count, count);
     DMA_STORE(from->count, position);
@@ -301,7 +331,7 @@ static void insert(struct dma_index *index, const struct dma_entry *entry, uint6
 
 int dma_index_insert(struct dma_index *index, struct dma_region *region)
 {
-    const struct dma_entry entry = { .last = dma_region_last(region), .region = region };
+    const struct dma_entry entry = { .last = dma_region_last(region), .slot = region->slot };
     int err = reserve(index);
 
     if (err < 0) {
@@ -311,6 +341,7 @@ int dma_index_insert(struct dma_index *index, struct dma_region *region)
     insert(index, &entry, dma_region_first(region));
     index->count++;
     end_change(index);
+    dma_blocks_insert(&index->blocks, &index->slab, region->slot);
     return 0;
 }
 
@@ -338,6 +369,7 @@ void dma_index_remove(struct dma_index *index, const struct dma_region *region)
     size_t position = leaves_before(index->directory, index->leaves, first);
     struct dma_leaf *leaf = index->directory->slots[position].leaf;
 
+    dma_blocks_remove(&index->blocks, &index->slab, region->slot);
     begin_change(index);
     remove_entry(leaf, entries_before(leaf, leaf->count, first));
     if (leaf->count == 0) {

@@ -5,55 +5,58 @@
 
 #include <stdlib.h>
 
-#define FIRST_CHUNK 64u
-#define MAX_SLOTS (FIRST_CHUNK * ((1u << DMA_SLAB_CHUNKS) - 1))
+#define CACHE_LINE 64u
+#define MAX_SLOTS (DMA_SLAB_FIRST_CHUNK * ((1u << DMA_SLAB_CHUNKS) - 1))
 
 /* Uses of all slots of all contexts. */
 static uint32_t uses;
 
 static uint32_t chunk_size(unsigned chunk)
 {
-    return FIRST_CHUNK << chunk;
-}
-
-/* Chunk k starts with slot 64 * (2^k - 1). */
-static unsigned chunk_of(uint32_t slot, uint32_t *position)
-{
-    unsigned chunk = 31 - (unsigned)__builtin_clz(slot / FIRST_CHUNK + 1);
-
-    *position = slot - FIRST_CHUNK * ((1u << chunk) - 1);
-    return chunk;
+    return DMA_SLAB_FIRST_CHUNK << chunk;
 }
 
 void dma_slab_fini(struct dma_slab *slab)
 {
     for (unsigned i = 0; i < DMA_SLAB_CHUNKS; i++) {
-        free(slab->chunks[i]);
+        free(slab->memory[i]);
     }
     *slab = (struct dma_slab){ .used = 0 };
+}
+
+/* Ranges on cache lines of their own, and the regions behind them. Returns false without memory. */
+static bool make_chunk(struct dma_slab *slab, unsigned chunk)
+{
+    size_t count = chunk_size(chunk);
+    uint8_t *memory =
+        calloc(1, CACHE_LINE + count * (sizeof(struct dma_range) + sizeof(struct dma_region)));
+    struct dma_range *ranges;
+
+    if (memory == NULL) {
+        return false;
+    }
+    slab->memory[chunk] = memory;
+    ranges = (void *)(memory + CACHE_LINE - (uintptr_t)memory % CACHE_LINE);
+    slab->regions[chunk] = (void *)(ranges + count);
+    DMA_STORE(slab->ranges[chunk], ranges);
+    return true;
 }
 
 /* A slot that was never used. */
 static struct dma_region *take_new(struct dma_slab *slab)
 {
+    struct dma_region *region;
     uint32_t position;
-    unsigned chunk = chunk_of(slab->used, &position);
-    struct dma_region *regions;
+    unsigned chunk = dma_slab_chunk_of(slab->used, &position);
 
-    if (slab->used == MAX_SLOTS) {
+    if (slab->used == MAX_SLOTS || (slab->memory[chunk] == NULL && !make_chunk(slab, chunk))) {
         return NULL;
     }
-    regions = slab->chunks[chunk];
-    if (regions == NULL) {
-        regions = calloc(chunk_size(chunk), sizeof(*regions));
-        if (regions == NULL) {
-            return NULL;
-        }
-        DMA_STORE(slab->chunks[chunk], regions);
-    }
-    regions[position].slot = slab->used;
+    region = &slab->regions[chunk][position];
+    region->range = &slab->ranges[chunk][position];
+    region->slot = slab->used;
     DMA_STORE(slab->used, slab->used + 1);
-    return &regions[position];
+    return region;
 }
 
 static struct dma_region *take_spare(struct dma_slab *slab)
@@ -66,7 +69,18 @@ static struct dma_region *take_spare(struct dma_slab *slab)
     return region;
 }
 
-struct dma_region *dma_slab_take(struct dma_slab *slab, uint64_t *handle)
+/* The number of a use is never 0. */
+static uint32_t next_use(void)
+{
+    uint32_t use;
+
+    do {
+        use = __atomic_add_fetch(&uses, 1, __ATOMIC_RELAXED);
+    } while (use == 0);
+    return use;
+}
+
+struct dma_region *dma_slab_take(struct dma_slab *slab, uint32_t *use)
 {
     struct dma_region *region = take_spare(slab);
 
@@ -74,18 +88,24 @@ struct dma_region *dma_slab_take(struct dma_slab *slab, uint64_t *handle)
         region = take_new(slab);
     }
     if (region != NULL) {
-        uint64_t use = __atomic_add_fetch(&uses, 1, __ATOMIC_RELAXED);
-
-        *handle = use << 32 | (region->slot + 1);
+        *use = next_use();
     }
     return region;
 }
 
 void dma_slab_give(struct dma_slab *slab, struct dma_region *region)
 {
-    DMA_STORE(region->range.handle, 0);
+    DMA_STORE(region->range->use, 0);
     region->next_spare = slab->spare;
     slab->spare = region;
+}
+
+struct dma_region *dma_slab_region(const struct dma_slab *slab, uint32_t slot)
+{
+    uint32_t position;
+    unsigned chunk = dma_slab_chunk_of(slot, &position);
+
+    return &slab->regions[chunk][position];
 }
 
 static bool is_mapped_at(const struct dma_region *region, const uint8_t *address, uint64_t length)
@@ -93,8 +113,8 @@ static bool is_mapped_at(const struct dma_region *region, const uint8_t *address
     const struct iovec *mapping = &region->info.mapping;
     const uint8_t *start = mapping->iov_base;
 
-    return __atomic_load_n(&region->range.handle, __ATOMIC_SEQ_CST) != 0 &&
-           DMA_LOAD(region->range.vaddr) != NULL &&
+    return __atomic_load_n(&region->range->use, __ATOMIC_SEQ_CST) != 0 &&
+           DMA_LOAD(region->range->vaddr) != NULL &&
            (address >= start ? (uint64_t)(address - start) < mapping->iov_len
                              : (uint64_t)(start - address) < length);
 }
@@ -105,9 +125,7 @@ struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t slot, con
     uint32_t used = DMA_LOAD(slab->used);
 
     for (; slot < used; slot++) {
-        uint32_t position;
-        unsigned chunk = chunk_of(slot, &position);
-        struct dma_region *region = &DMA_LOAD(slab->chunks[chunk])[position];
+        struct dma_region *region = dma_slab_region(slab, slot);
 
         if (is_mapped_at(region, address, length)) {
             return region;
@@ -116,24 +134,18 @@ struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t slot, con
     return NULL;
 }
 
-bool dma_slab_look_up(const struct dma_slab *slab, uint64_t handle, struct dma_range *range)
+bool dma_slab_look_up_details(const struct dma_slab *slab, uint64_t handle,
+                              struct dma_details *details)
 {
-    uint32_t slot = (uint32_t)handle - 1;
-    const struct dma_region *regions;
-    const struct dma_range *shared;
-    uint32_t position;
-    unsigned chunk;
+    const struct dma_region *region;
+    struct dma_range range;
 
-    if ((uint32_t)handle == 0 || slot >= MAX_SLOTS) {
+    if (!dma_slab_look_up(slab, handle, &range)) {
         return false;
     }
-    chunk = chunk_of(slot, &position);
-    regions = DMA_LOAD(slab->chunks[chunk]);
-    if (regions == NULL) {
-        return false;
-    }
-    shared = &regions[position].range;
-    dma_range_load(shared, range);
-    /* The same before and after: then what lies between is of this use. */
-    return range->handle == handle && __atomic_load_n(&shared->handle, __ATOMIC_RELAXED) == handle;
+    region = dma_slab_region(slab, (uint32_t)handle - 1);
+    details->fd = DMA_LOAD(region->fd);
+    details->offset = DMA_LOAD(region->offset);
+    details->dirty = DMA_LOAD(region->dirty);
+    return dma_slab_look_up(slab, handle, &range);
 }

@@ -4,7 +4,7 @@
  * destroyed, so that whoever comes too late finds that the region is gone, and not other data.
  *
  * A handle names one use of one slot, and no other one of any context: its lower half, never 0,
- * is the slot's number, its upper half the use's. It goes to programs in dma_sg_t.
+ * is the slot's number and 1, its upper half the use's. It goes to programs in dma_sg_t.
  */
 #pragma once
 
@@ -14,27 +14,41 @@
 #include <stdint.h>
 
 struct dma_region;
+struct dirty_bitmap;
 
 /* Slots come in chunks of which each is twice as large as the one before. */
 #define DMA_SLAB_CHUNKS 26
+#define DMA_SLAB_FIRST_CHUNK 64u
 
 struct dma_slab {
-    struct dma_region *chunks[DMA_SLAB_CHUNKS];
+    struct dma_range *ranges[DMA_SLAB_CHUNKS];
+    struct dma_region *regions[DMA_SLAB_CHUNKS];
+    void *memory[DMA_SLAB_CHUNKS]; /* which both of them are in */
     struct dma_region *spare;
     uint32_t used; /* slots that were ever given out */
+};
+
+/* What is needed of a region only if its range's state says so. */
+struct dma_details {
+    int fd;                     /* DMA_FILE */
+    uint64_t offset;            /* in the file */
+    struct dirty_bitmap *dirty; /* DMA_LOGGED; else NULL */
 };
 
 /* A slab is empty when it is all zero. Nobody looks anything up any more. */
 void dma_slab_fini(struct dma_slab *slab);
 
 /*
- * A region that is nobody's yet, of undefined content but for its slot, and the handle under which
- * to publish it. Returns NULL without memory.
+ * A region that is nobody's yet, of undefined content but for its slot and range, and the use under
+ * which to publish that. Returns NULL without memory.
  */
-struct dma_region *dma_slab_take(struct dma_slab *slab, uint64_t *handle);
+struct dma_region *dma_slab_take(struct dma_slab *slab, uint32_t *use);
 
 /* The region's handle means nothing from now on. */
 void dma_slab_give(struct dma_slab *slab, struct dma_region *region);
+
+/* For the context's thread: what is in a slot that was given out. */
+struct dma_region *dma_slab_region(const struct dma_slab *slab, uint32_t slot);
 
 /*
  * For any thread, also in a signal handler: the first region from slot @slot on that has any of
@@ -43,5 +57,46 @@ void dma_slab_give(struct dma_slab *slab, struct dma_region *region);
 struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t slot, const uint8_t *address,
                                  uint64_t length);
 
+/* For any thread: what else is known of the region that @handle names. False if it is gone. */
+bool dma_slab_look_up_details(const struct dma_slab *slab, uint64_t handle,
+                              struct dma_details *details);
+
+static inline uint64_t dma_slab_handle(uint32_t slot, uint32_t use)
+{
+    return (uint64_t)use << 32 | (slot + 1);
+}
+
+/* Chunk k starts with slot 64 * (2^k - 1). */
+static inline unsigned dma_slab_chunk_of(uint32_t slot, uint32_t *position)
+{
+    unsigned chunk = 31 - (unsigned)__builtin_clz(slot / DMA_SLAB_FIRST_CHUNK + 1);
+
+    *position = slot - DMA_SLAB_FIRST_CHUNK * ((1u << chunk) - 1);
+    return chunk;
+}
+
+/* For any thread: the range in a slot that was given out. */
+static inline struct dma_range *dma_slab_range(const struct dma_slab *slab, uint32_t slot)
+{
+    uint32_t position;
+    unsigned chunk = dma_slab_chunk_of(slot, &position);
+
+    return &DMA_LOAD(slab->ranges[chunk])[position];
+}
+
 /* For any thread: the range of the region that @handle names. False if it is gone. */
-bool dma_slab_look_up(const struct dma_slab *slab, uint64_t handle, struct dma_range *range);
+static inline bool dma_slab_look_up(const struct dma_slab *slab, uint64_t handle,
+                                    struct dma_range *range)
+{
+    uint32_t slot = (uint32_t)handle - 1;
+    uint32_t use = (uint32_t)(handle >> 32);
+    const struct dma_range *shared;
+
+    if (slot >= DMA_LOAD(slab->used)) {
+        return false;
+    }
+    shared = dma_slab_range(slab, slot);
+    dma_range_load(shared, range);
+    /* The same before and after: then what lies between is of this use. */
+    return use != 0 && range->use == use && __atomic_load_n(&shared->use, __ATOMIC_RELAXED) == use;
+}

@@ -49,8 +49,8 @@ static void mark(struct dma *dma, const uint8_t *start, uint64_t length)
     uint32_t slot = 0;
     struct dma_region *region;
 
-    while ((region = dma_slab_find(&dma->slab, slot, start, length)) != NULL) {
-        __atomic_fetch_add(&region->range.faults, 1, __ATOMIC_ACQ_REL);
+    while ((region = dma_slab_find(&dma->index.slab, slot, start, length)) != NULL) {
+        dma_region_fault(region);
         slot = region->slot + 1;
     }
 }
@@ -68,7 +68,7 @@ static struct iovec choose(const struct dma_region *region, uint8_t *address)
     if (__atomic_fetch_add(&mapping->pieces, 1, __ATOMIC_RELAXED) >= MAX_PIECES) {
         return (struct iovec){ .iov_base = mapping->address, .iov_len = mapping->length };
     }
-    if (DMA_LOAD(region->range.faults) < SINGLE_PAGES) {
+    if (DMA_LOAD(region->faults) < SINGLE_PAGES) {
         uint64_t offset = (uint64_t)(address - (uint8_t *)part.iov_base) / page * page;
 
         part.iov_base = (uint8_t *)part.iov_base + offset;
@@ -96,7 +96,7 @@ static bool cover_any(uint8_t *address)
     __atomic_fetch_add(&handlers, 1, __ATOMIC_SEQ_CST);
     for (struct dma *dma = __atomic_load_n(&list, __ATOMIC_SEQ_CST); dma != NULL;
          dma = __atomic_load_n(&dma->next_guarded, __ATOMIC_SEQ_CST)) {
-        const struct dma_region *region = dma_slab_find(&dma->slab, 0, address, 1);
+        const struct dma_region *region = dma_slab_find(&dma->index.slab, 0, address, 1);
 
         if (region != NULL) {
             covered = cover(dma, region, address);

@@ -32,19 +32,12 @@ size_t dma_sg_size(void)
     return sizeof(struct dma_sg);
 }
 
-/* Makes the entry for as much of @length bytes at @address as the region has. */
-static void fill_entry(struct dma_sg *sg, const struct dma_range *range, uint64_t address,
-                       uint64_t length, bool writeable)
+/* As much of @length bytes at @address as the region has. */
+static uint64_t part_of(const struct dma_range *range, uint64_t address, uint64_t length)
 {
     uint64_t left = range->last - address; /* and the one at @address */
 
-    *sg = (struct dma_sg){
-        .dma_addr = (void *)(uintptr_t)range->first,
-        .handle = range->handle,
-        .length = length - 1 < left ? length : left + 1,
-        .offset = address - range->first,
-        .writeable = writeable,
-    };
+    return length - 1 < left ? length : left + 1;
 }
 
 /* Returns how many entries it takes, of which the first @max are stored; or a negative errno. */
@@ -55,21 +48,27 @@ static int64_t translate(const struct dma *dma, uint64_t address, uint64_t lengt
 
     while (length > 0) {
         struct dma_range range;
-        struct dma_sg sg;
+        uint64_t handle, part;
 
-        if (!dma_index_look_up(&dma->index, address, &range)) {
+        if (!dma_index_look_up(&dma->index, address, &range, &handle)) {
             return -ENOENT;
         }
-        fill_entry(&sg, &range, address, length, writeable);
+        part = part_of(&range, address, length);
         if (count < max) {
-            if (writeable && !(range.prot & PROT_WRITE)) {
+            if (writeable && !(range.state & PROT_WRITE)) {
                 return -EACCES;
             }
-            sgl[count] = sg;
+            sgl[count] = (struct dma_sg){
+                .dma_addr = (void *)(uintptr_t)range.first,
+                .handle = handle,
+                .length = part,
+                .offset = address - range.first,
+                .writeable = writeable,
+            };
         }
         count++;
-        length -= sg.length;
-        address += sg.length;
+        length -= part;
+        address += part;
         if (length > 0 && address == 0) {
             return -ENOENT; /* beyond 2^64 */
         }
@@ -102,7 +101,7 @@ static int find_range(const struct vfu_ctx *ctx, const struct dma_sg *sg, struct
 {
     uint64_t size;
 
-    if (!dma_slab_look_up(&ctx->session.dma.slab, sg->handle, range)) {
+    if (!dma_slab_look_up(&ctx->session.dma.index.slab, sg->handle, range)) {
         return -EINVAL;
     }
     size = range->last - range->first + 1;
@@ -115,8 +114,8 @@ static int find_range(const struct vfu_ctx *ctx, const struct dma_sg *sg, struct
  */
 static bool is_accessible(const struct dma_sg *sg, const struct dma_range *range)
 {
-    return range->vaddr != NULL && range->faults == 0 &&
-           (range->prot & (sg->writeable ? PROT_WRITE : PROT_READ));
+    return range->vaddr != NULL && !(range->state & DMA_FAULTED) &&
+           (range->state & (sg->writeable ? PROT_WRITE : PROT_READ));
 }
 
 static int get_one(const struct vfu_ctx *ctx, const struct dma_sg *sg, struct iovec *iov)
@@ -149,27 +148,37 @@ int vfu_sgl_get(vfu_ctx_t *ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt, in
     return 0;
 }
 
-static void mark_one(const struct dma_sg *sg, const struct dma_range *range)
+static void mark_one(const struct vfu_ctx *ctx, const struct dma_sg *sg,
+                     const struct dma_range *range)
 {
-    if (range->dirty != NULL) {
-        dirty_bitmap_mark(range->dirty, sg->offset, sg->length);
+    struct dma_details details;
+
+    if ((range->state & DMA_LOGGED) &&
+        dma_slab_look_up_details(&ctx->session.dma.index.slab, sg->handle, &details) &&
+        details.dirty != NULL) {
+        dirty_bitmap_mark(details.dirty, sg->offset, sg->length);
     }
 }
 
-void vfu_sgl_mark_dirty(vfu_ctx_t *ctx, dma_sg_t *sgl, size_t cnt)
+static void mark(const struct vfu_ctx *ctx, const struct dma_sg *sgl, size_t cnt)
 {
     for (size_t i = 0; i < cnt; i++) {
         struct dma_range range;
 
         if (sgl[i].writeable && find_range(ctx, &sgl[i], &range) == 0) {
-            mark_one(&sgl[i], &range);
+            mark_one(ctx, &sgl[i], &range);
         }
     }
 }
 
+void vfu_sgl_mark_dirty(vfu_ctx_t *ctx, dma_sg_t *sgl, size_t cnt)
+{
+    mark(ctx, sgl, cnt);
+}
+
 void vfu_sgl_put(vfu_ctx_t *ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt)
 {
-    vfu_sgl_mark_dirty(ctx, sgl, cnt);
+    mark(ctx, sgl, cnt);
 }
 
 bool vfu_sg_is_mappable(vfu_ctx_t *ctx, dma_sg_t *sg)
@@ -199,11 +208,15 @@ static int copy_file(int fd, uint64_t position, uint8_t *data, uint64_t length, 
 }
 
 /* Copies where the memory or its file is here. Returns 0 or a negative errno. */
-static int copy_directly(const struct dma_range *range, const struct dma_sg *sg, void *data,
-                         bool is_write)
+static int copy_directly(const struct vfu_ctx *ctx, const struct dma_range *range,
+                         const struct dma_sg *sg, void *data, bool is_write)
 {
-    if (range->vaddr == NULL) {
-        return copy_file(range->fd, range->offset + sg->offset, data, sg->length, is_write);
+    struct dma_details details;
+
+    if (range->state & DMA_FILE) {
+        return dma_slab_look_up_details(&ctx->session.dma.index.slab, sg->handle, &details)
+                   ? copy_file(details.fd, details.offset + sg->offset, data, sg->length, is_write)
+                   : -EINVAL;
     }
     if (is_write) {
         memcpy(range->vaddr + sg->offset, data, sg->length);
@@ -219,7 +232,7 @@ static bool has_gone(const struct vfu_ctx *ctx, const struct dma_sg *sg)
     struct dma_range range;
 
     return DMA_LOAD(ctx->session.dma.faulted) && find_range(ctx, sg, &range) == 0 &&
-           range.faults != 0;
+           (range.state & DMA_FAULTED);
 }
 
 static int transfer(struct vfu_ctx *ctx, const struct dma_sg *sg, void *data, int flags,
@@ -236,22 +249,22 @@ static int transfer(struct vfu_ctx *ctx, const struct dma_sg *sg, void *data, in
     if (err < 0) {
         return err;
     }
-    if (!(range.prot & needed)) {
+    if (!(range.state & needed)) {
         return -EPERM;
     }
-    if (range.faults != 0) {
+    if (range.state & DMA_FAULTED) {
         return -EFAULT;
     }
     if (sg->length == 0) {
         return 0;
     }
-    if (!(flags & VFU_SGL_DIRECT_ACCESS) || (range.vaddr == NULL && range.fd < 0)) {
+    if (!(flags & VFU_SGL_DIRECT_ACCESS) || (range.vaddr == NULL && !(range.state & DMA_FILE))) {
         return dma_message_transfer(ctx, range.first + sg->offset, data, sg->length, is_write);
     }
-    err = copy_directly(&range, sg, data, is_write);
+    err = copy_directly(ctx, &range, sg, data, is_write);
     if (is_write) {
         /* Afterwards: a report in between would tell of what is not there yet. */
-        mark_one(sg, &range);
+        mark_one(ctx, sg, &range);
     }
     return err == 0 && has_gone(ctx, sg) ? -EFAULT : err;
 }

@@ -5,6 +5,7 @@
  * asked hears ENOMEM or loses the connection, the next try works, and nothing is left behind. The
  * linker leads the library's calls here (meson.build); what json-c allocates is not touched.
  */
+#include "tests/unit/dma_index_helper.h"
 #include "tests/unit/test_device_helper.h"
 
 #include <errno.h>
@@ -318,10 +319,49 @@ static void test_every_allocation_may_fail(void **state)
     assert_int_equal(rmdir(device.dir), 0);
 }
 
+#define REGIONS 2000u /* several leaves, directories and hash tables */
+
+/* Fills an index. Returns whether an allocation failed. */
+static bool fill_index(long fail_at)
+{
+    struct dma_index index = { 0 };
+    struct dma_range range;
+    uint64_t handle;
+
+    failed = false;
+    countdown = fail_at;
+    inside = true;
+    for (uint64_t i = 0; i < REGIONS; i++) {
+        if (index_add(&index, i * PAGE, PAGE) == NULL) {
+            assert_true(look());
+            assert_false(dma_index_look_up(&index, i * PAGE, &range, &handle));
+            assert_non_null(index_add(&index, i * PAGE, PAGE));
+        }
+    }
+    inside = false;
+    for (uint64_t i = 0; i < REGIONS; i++) {
+        assert_true(dma_index_look_up(&index, i * PAGE, &range, &handle));
+        assert_int_equal(range.first, i * PAGE);
+    }
+    dma_index_fini(&index);
+    return countdown < 0;
+}
+
+static void test_index_without_memory(void **state)
+{
+    long n = 0;
+
+    while (fill_index(n)) {
+        n++;
+    }
+    assert_true(n > 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_allocation_may_fail),
+        cmocka_unit_test(test_index_without_memory),
     };
 
     return cmocka_run_group_tests_name("device_allocation", tests, NULL, NULL);

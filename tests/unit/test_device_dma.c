@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Guest memory: the index of ranges, and the two commands that change it. */
+/* Guest memory: the two commands that change it. */
 #include "tests/unit/test_device_helper.h"
-
-#include "device/dma_index.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,169 +22,6 @@
 #define MMAP VFIO_USER_F_DMA_REGION_MMAP
 #define FILE_IO VFIO_USER_F_DMA_REGION_FILE_IO
 #define TIB (1ull << 40)
-
-/* --- index --- */
-
-#define INDEX_REGIONS 300
-
-static void set_range(struct dma_region *region, uint64_t address, uint64_t size)
-{
-    region->range.first = address;
-    region->range.last = address + (size - 1);
-}
-
-static void test_index_empty_finds_nothing(void **state)
-{
-    struct dma_index index = { 0 };
-
-    assert_null(dma_index_find(&index, 0, UINT64_MAX));
-    assert_int_equal(dma_index_count(&index), 0);
-    dma_index_fini(&index);
-}
-
-static void test_index_finds_the_lowest_that_intersects(void **state)
-{
-    struct dma_index index = { 0 };
-    struct dma_region low = { 0 };
-    struct dma_region high = { 0 };
-
-    set_range(&low, 0x1000, 0x1000);
-    set_range(&high, 0x3000, 0x1000);
-    assert_int_equal(dma_index_insert(&index, &high), 0);
-    assert_int_equal(dma_index_insert(&index, &low), 0);
-    assert_null(dma_index_find(&index, 0, 0xfff));
-    assert_ptr_equal(dma_index_find(&index, 0, 0x1000), &low);
-    assert_ptr_equal(dma_index_find(&index, 0x1fff, 0x3000), &low);
-    assert_null(dma_index_find(&index, 0x2000, 0x2fff));
-    assert_ptr_equal(dma_index_find(&index, 0x2000, 0x3000), &high);
-    assert_ptr_equal(dma_index_find(&index, 0x3fff, UINT64_MAX), &high);
-    assert_null(dma_index_find(&index, 0x4000, UINT64_MAX));
-    dma_index_fini(&index);
-}
-
-static void test_index_region_up_to_the_last_address(void **state)
-{
-    struct dma_index index = { 0 };
-    struct dma_region last = { 0 };
-
-    set_range(&last, UINT64_MAX - PAGE + 1, PAGE);
-    assert_int_equal(dma_index_insert(&index, &last), 0);
-    assert_ptr_equal(dma_index_find(&index, UINT64_MAX, UINT64_MAX), &last);
-    assert_null(dma_index_find(&index, 0, UINT64_MAX - PAGE));
-    dma_index_fini(&index);
-}
-
-/* Compares the index with a plain table after every one of many random changes. */
-static void test_index_agrees_with_a_plain_table(void **state)
-{
-    static struct dma_region regions[INDEX_REGIONS];
-    bool present[INDEX_REGIONS] = { false };
-    struct dma_index index = { 0 };
-    unsigned seed = 1;
-
-    for (unsigned i = 0; i < INDEX_REGIONS; i++) {
-        set_range(&regions[i], i * 2 * PAGE, PAGE);
-    }
-    for (int step = 0; step < 20000; step++) {
-        unsigned i = (unsigned)rand_r(&seed) % INDEX_REGIONS;
-        unsigned probe = (unsigned)rand_r(&seed) % INDEX_REGIONS;
-        unsigned next = probe;
-
-        if (present[i]) {
-            dma_index_remove(&index, &regions[i]);
-        } else {
-            assert_int_equal(dma_index_insert(&index, &regions[i]), 0);
-        }
-        present[i] = !present[i];
-        while (next < INDEX_REGIONS && !present[next]) {
-            next++;
-        }
-        assert_ptr_equal(dma_index_find(&index, probe * 2 * PAGE, UINT64_MAX),
-                         next < INDEX_REGIONS ? &regions[next] : NULL);
-        assert_ptr_equal(dma_index_find(&index, probe * 2 * PAGE, probe * 2 * PAGE),
-                         present[probe] ? &regions[probe] : NULL);
-    }
-    dma_index_fini(&index);
-}
-
-/* Far more than a leaf and a directory have room for at first, in and out in several orders. */
-static void test_index_of_many_regions(void **state)
-{
-    enum {
-        COUNT = 30000,
-        STEP = 7919, /* prime to COUNT */
-    };
-    static struct dma_region regions[COUNT];
-    const unsigned steps[] = { 1, COUNT - 1, STEP };
-    struct dma_index index = { 0 };
-
-    for (unsigned i = 0; i < COUNT; i++) {
-        set_range(&regions[i], i * 2 * PAGE, PAGE);
-    }
-    for (unsigned in = 0; in < 3; in++) {
-        for (unsigned out = 0; out < 3; out++) {
-            for (unsigned n = 0, i = 0; n < COUNT; n++, i = (i + steps[in]) % COUNT) {
-                assert_int_equal(dma_index_insert(&index, &regions[i]), 0);
-            }
-            for (unsigned i = 0; i < COUNT; i++) {
-                struct dma_range range;
-
-                assert_true(dma_index_look_up(&index, i * 2 * PAGE + 7, &range));
-                assert_int_equal(range.first, i * 2 * PAGE);
-                assert_false(dma_index_look_up(&index, i * 2 * PAGE + PAGE, &range));
-            }
-            for (unsigned n = 0, i = 0; n < COUNT; n++, i = (i + steps[out]) % COUNT) {
-                assert_ptr_equal(dma_index_find(&index, i * 2 * PAGE, i * 2 * PAGE), &regions[i]);
-                dma_index_remove(&index, &regions[i]);
-                assert_null(dma_index_find(&index, i * 2 * PAGE, i * 2 * PAGE));
-            }
-            assert_int_equal(dma_index_count(&index), 0);
-            assert_int_equal(index.leaves, 0);
-        }
-    }
-    dma_index_fini(&index);
-}
-
-/* Whatever a client removes, few regions take little memory. */
-static void test_index_gives_room_back(void **state)
-{
-    static struct dma_region regions[20000];
-    struct dma_index index = { 0 };
-
-    for (unsigned i = 0; i < 20000; i++) {
-        set_range(&regions[i], i * PAGE, PAGE);
-        assert_int_equal(dma_index_insert(&index, &regions[i]), 0);
-    }
-    for (unsigned i = 0; i < 20000; i++) {
-        if (i % 100 != 0) {
-            dma_index_remove(&index, &regions[i]);
-        }
-    }
-    assert_true(index.leaves <= 4);
-    for (unsigned i = 0; i < 20000; i += 100) {
-        assert_ptr_equal(dma_index_find(&index, i * PAGE, i * PAGE), &regions[i]);
-    }
-    dma_index_fini(&index);
-}
-
-/* A queue must not make the index grow without end. */
-static void test_index_first_in_first_out_stays_small(void **state)
-{
-    static struct dma_region regions[20000];
-    struct dma_index index = { 0 };
-
-    for (unsigned i = 0; i < 20000; i++) {
-        set_range(&regions[i], i * PAGE, PAGE);
-        assert_int_equal(dma_index_insert(&index, &regions[i]), 0);
-        if (i >= 10) {
-            dma_index_remove(&index, &regions[i - 10]);
-        }
-    }
-    assert_true(index.leaves <= 2);
-    dma_index_fini(&index);
-}
-
-/* --- commands --- */
 
 static struct {
     int added;
@@ -620,20 +455,12 @@ static void test_without_dma_commands_succeed_and_do_nothing(void **state)
     close(fd);
 }
 
-#define PLAIN(test) cmocka_unit_test(test)
 #define DMA(test) cmocka_unit_test_setup_teardown(test, setup_dma, device_teardown)
 #define ATTACHED(test) cmocka_unit_test_setup_teardown(test, device_setup_attached, device_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        PLAIN(test_index_empty_finds_nothing),
-        PLAIN(test_index_finds_the_lowest_that_intersects),
-        PLAIN(test_index_region_up_to_the_last_address),
-        PLAIN(test_index_agrees_with_a_plain_table),
-        PLAIN(test_index_of_many_regions),
-        PLAIN(test_index_gives_room_back),
-        PLAIN(test_index_first_in_first_out_stays_small),
         DMA(test_map_gives_the_program_the_memory),
         DMA(test_map_keeps_no_descriptor),
         DMA(test_map_unaligned_offset_covers_the_whole_range),

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "device/dma_blocks.h"
+
+#include "device/dma_slab.h"
+
+#include <stdlib.h>
+
+#define MIN_CLASS 12u
+
+/* Fewer regions are found as fast in order. */
+#define MIN_REGIONS 256u
+
+/* One of so many regions makes its class usual. */
+#define USUAL_PART 4u
+
+#define WAYS 8u
+#define MIN_BUCKETS_SHIFT 7u /* log2: for twice as many regions as there are then */
+
+/* The lower half is the slot and 1, or 0: empty; the upper one is of the hash. */
+struct dma_bucket {
+    uint64_t entries[WAYS];
+};
+static_assert(sizeof(struct dma_bucket) == 64, "a cache line");
+
+struct dma_block_table {
+    struct dma_block_table *outgrown; /* the one before */
+    unsigned shift;                   /* log2 of the number of buckets */
+    struct dma_bucket *buckets;
+};
+
+/* Where an entry is to be. */
+struct place {
+    struct dma_bucket *bucket;
+    uint32_t tag;
+};
+
+void dma_blocks_fini(struct dma_blocks *blocks)
+{
+    while (blocks->table != NULL) {
+        struct dma_block_table *outgrown = blocks->table->outgrown;
+
+        free(blocks->table);
+        blocks->table = outgrown;
+    }
+    *blocks = (struct dma_blocks){ .table = NULL };
+}
+
+static unsigned class_of(const struct dma_range *range)
+{
+    uint64_t rest = (range->last - range->first) >> MIN_CLASS;
+
+    return rest != 0 ? 64 - (unsigned)__builtin_clzll(rest) : 0;
+}
+
+static inline struct place place_of(const struct dma_block_table *table, unsigned class,
+                                    uint64_t address)
+{
+    uint64_t key = (address >> (class + MIN_CLASS) << 5) | class;
+    uint64_t hash = key * 0x9e3779b97f4a7c15ull;
+
+    hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ull;
+    return (struct place){
+        .bucket = &table->buckets[hash >> (64 - table->shift)],
+        .tag = (uint32_t)hash,
+    };
+}
+
+bool dma_blocks_find(const struct dma_blocks *blocks, const struct dma_slab *slab, uint64_t address,
+                     uint32_t *slot)
+{
+    const struct dma_block_table *table = DMA_LOAD(blocks->table);
+    uint32_t classes = table != NULL ? DMA_LOAD(blocks->usual) : 0;
+
+    for (; classes != 0; classes &= classes - 1) {
+        struct place place = place_of(table, (unsigned)__builtin_ctz(classes), address);
+
+        for (unsigned i = 0; i < WAYS; i++) {
+            uint64_t entry = DMA_LOAD(place.bucket->entries[i]);
+
+            if (entry >> 32 == place.tag && (uint32_t)entry != 0) {
+                *slot = (uint32_t)entry - 1;
+                if (dma_range_has(dma_slab_range(slab, *slot), address)) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+/* Replaces one entry by another; 0 is none. Returns whether there was such a one. */
+static bool replace(struct place place, uint32_t old, uint32_t new)
+{
+    uint64_t wanted = old != 0 ? (uint64_t)place.tag << 32 | old : 0;
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        if (place.bucket->entries[i] == wanted) {
+            DMA_STORE(place.bucket->entries[i], new != 0 ? (uint64_t)place.tag << 32 | new : 0);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Replaces the entries of a region's blocks, as above. Returns how many there were. */
+static size_t replace_all(const struct dma_block_table *table, const struct dma_range *range,
+                          uint32_t old, uint32_t new)
+{
+    unsigned class = class_of(range);
+    unsigned shift = class + MIN_CLASS;
+    size_t count = replace(place_of(table, class, range->first), old, new);
+
+    if (range->first >> shift != range->last >> shift) {
+        count += replace(place_of(table, class, range->last), old, new);
+    }
+    return count;
+}
+
+static struct dma_block_table *table_new(unsigned shift)
+{
+    size_t size = sizeof(struct dma_bucket) << shift;
+    struct dma_block_table *table = calloc(1, sizeof(*table) + sizeof(struct dma_bucket) + size);
+    uintptr_t start = (uintptr_t)(table + 1);
+
+    if (table != NULL) {
+        table->shift = shift;
+        table->buckets = (void *)(start + (-start & (sizeof(struct dma_bucket) - 1)));
+    }
+    return table;
+}
+
+/* Makes the table twice as large, and puts everything into it. Returns false without memory. */
+static bool grow(struct dma_blocks *blocks, const struct dma_slab *slab)
+{
+    struct dma_block_table *old = blocks->table;
+    struct dma_block_table *table = table_new(old != NULL ? old->shift + 1 : MIN_BUCKETS_SHIFT);
+
+    if (table == NULL) {
+        return false;
+    }
+    blocks->entries = 0;
+    for (uint32_t slot = 0; slot < slab->used; slot++) {
+        const struct dma_range *range = dma_slab_range(slab, slot);
+
+        if (range->use != 0) {
+            blocks->entries += replace_all(table, range, 0, slot + 1);
+        }
+    }
+    table->outgrown = old;
+    DMA_STORE(blocks->table, table);
+    return true;
+}
+
+static bool is_crowded(const struct dma_blocks *blocks)
+{
+    const struct dma_block_table *table = blocks->table;
+
+    return table != NULL ? blocks->entries >= (size_t)WAYS << table->shift >> 1
+                         : blocks->regions > MIN_REGIONS;
+}
+
+/* Counts a region of a class. */
+static void count(struct dma_blocks *blocks, unsigned class, int change)
+{
+    uint32_t usual = 0;
+
+    blocks->counts[class] += (uint32_t)change;
+    blocks->regions += (size_t)change;
+    for (unsigned i = 0; i < DMA_BLOCKS_CLASSES; i++) {
+        usual |= (uint32_t)(blocks->counts[i] > blocks->regions / USUAL_PART) << i;
+    }
+    DMA_STORE(blocks->usual, usual);
+}
+
+void dma_blocks_insert(struct dma_blocks *blocks, const struct dma_slab *slab, uint32_t slot)
+{
+    const struct dma_range *range = dma_slab_range(slab, slot);
+
+    count(blocks, class_of(range), 1);
+    if (is_crowded(blocks) && grow(blocks, slab)) {
+        return;
+    }
+    if (blocks->table != NULL) {
+        blocks->entries += replace_all(blocks->table, range, 0, slot + 1);
+    }
+}
+
+void dma_blocks_remove(struct dma_blocks *blocks, const struct dma_slab *slab, uint32_t slot)
+{
+    const struct dma_range *range = dma_slab_range(slab, slot);
+
+    count(blocks, class_of(range), -1);
+    if (blocks->table != NULL) {
+        blocks->entries -= replace_all(blocks->table, range, slot + 1, 0);
+    }
+}
