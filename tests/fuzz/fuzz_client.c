@@ -2,14 +2,15 @@
 /*
  * A client's byte stream, with descriptors, in any pieces, against a device that has everything:
  * memory, I/O and mappable regions, ioeventfds, capabilities, all kinds of interrupts, DMA,
- * quiesce, migration. The device runs in this process.
+ * quiesce, migration. The device runs in this process, standalone or under a broker.
  *
  * Input: operations. Each is a byte that says what to do, a size (2 bytes, little endian), and so
  * many bytes:
  *   0-2  send the bytes as they are          4-5  with descriptors: the first byte chooses them
  *   3    change the length of guest memory, by the first byte
  *   6    send them as the payload of a message with a right header, its first two bytes the command
- *   7    hang up, and connect again
+ *   7    hang up, and connect again, where that is possible
+ * With the highest bit: the bytes say how a gate that was taken over changes its next answer.
  */
 #include <err.h>
 #include <errno.h>
@@ -19,7 +20,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <vfio-user/libvfio-user.h>
@@ -27,13 +27,13 @@
 
 #include "ipc/fd_list.h"
 #include "ipc/socket.h"
+#include "tests/fuzz/surroundings.h"
 
 #define MEMORY_SIZE 65536
 #define STEPS 64 /* of the device for each operation: more than that would be a loop */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char socket_path[64];
 static vfu_ctx_t *ctx;
 static int client = -1;
 static int memory; /* of the guest */
@@ -201,12 +201,10 @@ static void connect_client(void)
 {
     static const char json[] = "{\"capabilities\":{\"max_msg_fds\":8,\"write_multiple\":true,"
                                "\"twin_socket\":{\"supported\":true}}}";
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-    client = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    strcpy(address.sun_path, socket_path);
-    if (client < 0 || connect(client, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        err(1, "connect");
+    client = surroundings_connect();
+    if (client < 0) {
+        return;
     }
     struct {
         struct vfio_user_header header;
@@ -319,6 +317,10 @@ static void send_message(const uint8_t *payload, size_t size, unsigned choice)
 
 static void operate(unsigned operation, const uint8_t *data, size_t size)
 {
+    if (operation & 0x80) {
+        surroundings_lie(data, size);
+        return;
+    }
     switch (operation % 8) {
     case 3:
         if (ftruncate(memory, size > 0 ? data[0] * 256 : 0) < 0) {
@@ -358,7 +360,7 @@ static void create_device(void)
     struct pxcap express = { .hdr.id = PCI_CAP_ID_EXP, .pxdcap.flrc = 1 };
     struct msicap msi = { .hdr.id = PCI_CAP_ID_MSI };
 
-    ctx = vfu_create_ctx(VFU_TRANS_SOCK, socket_path, LIBVFIO_USER_FLAG_ATTACH_NB, NULL,
+    ctx = vfu_create_ctx(VFU_TRANS_SOCK, surroundings_path, LIBVFIO_USER_FLAG_ATTACH_NB, NULL,
                          VFU_DEV_TYPE_PCI);
     if (ctx == NULL || vfu_pci_init(ctx, VFU_PCI_TYPE_EXPRESS, PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
         vfu_setup_region(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, sizeof(registers), access_region,
@@ -388,8 +390,6 @@ static void create_device(void)
 
 static void set_up(void)
 {
-    snprintf(socket_path, sizeof(socket_path), "/tmp/vfu-fuzz-%d", getpid());
-    unlink(socket_path);
     memory = memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     shared = memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     interrupt = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -399,11 +399,25 @@ static void set_up(void)
     }
 }
 
+/* What the first run leaves open, others find there. */
+static void check_descriptors(void)
+{
+    static int first = -1;
+    int lowest = dup(memory);
+
+    if (first >= 0 && lowest != first) {
+        errx(1, "a descriptor was kept");
+    }
+    first = lowest;
+    close(lowest);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (socket_path[0] == '\0') {
+    if (memory == 0) {
         set_up();
     }
+    surroundings_begin();
     if (ftruncate(memory, MEMORY_SIZE) < 0) {
         err(1, "guest memory");
     }
@@ -421,6 +435,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     leave();
     vfu_destroy_ctx(ctx);
+    surroundings_end();
+    check_descriptors();
     if (mapped != NULL) {
         errx(1, "memory of a client that is gone");
     }
