@@ -18,11 +18,28 @@ static uint64_t *reg(enum migration_register which)
 
 /* --- callbacks --- */
 
+/* Whether this call of a callback fails, with errno. */
+static bool fails(void)
+{
+    if (*reg(MIG_REG_FAIL) == 0) {
+        return false;
+    }
+    if (*reg(MIG_REG_SPARE) > 0) {
+        *reg(MIG_REG_SPARE) -= 1;
+        return false;
+    }
+    errno = (int)*reg(MIG_REG_FAIL);
+    if (*reg(MIG_REG_AGAIN) > 0) {
+        *reg(MIG_REG_AGAIN) -= 1;
+    } else {
+        *reg(MIG_REG_FAIL) = 0;
+    }
+    return true;
+}
+
 static int on_transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
 {
-    if (*reg(MIG_REG_FAIL) != 0) {
-        errno = (int)*reg(MIG_REG_FAIL);
-        *reg(MIG_REG_FAIL) = 0;
+    if (fails()) {
         return -1;
     }
     *reg(MIG_REG_STATE) = state;
@@ -39,6 +56,9 @@ static ssize_t on_read(vfu_ctx_t *ctx, void *buf, uint64_t count)
     uint64_t n = count < *reg(MIG_REG_LEFT) ? count : *reg(MIG_REG_LEFT);
     uint8_t *bytes = buf;
 
+    if (fails()) {
+        return -1;
+    }
     for (uint64_t i = 0; i < n; i++) {
         bytes[i] = migration_byte(position++);
     }
@@ -50,6 +70,9 @@ static ssize_t on_write(vfu_ctx_t *ctx, void *buf, uint64_t count)
 {
     const uint8_t *bytes = buf;
 
+    if (fails()) {
+        return -1;
+    }
     for (uint64_t i = 0; i < count; i++) {
         *reg(MIG_REG_SUM) += bytes[i];
     }
@@ -168,6 +191,8 @@ static void write_register(vfu_ctx_t *ctx, enum migration_register which, uint64
         *reg(which) = value;
         break;
     case MIG_REG_FAIL:
+    case MIG_REG_SPARE:
+    case MIG_REG_AGAIN:
     case MIG_REG_QUIESCE:
     case MIG_REG_REFUSE:
     case MIG_REG_ADDRESS:

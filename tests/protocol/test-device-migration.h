@@ -16,7 +16,7 @@ enum migration_register {
     MIG_REG_BEGIN = 0xd00,
     MIG_REG_STATE = 0xd00,   /* read: vfu_migr_state_t that it was moved to last */
     MIG_REG_ARCS = 0xd08,    /* read: how often it was moved */
-    MIG_REG_FAIL = 0xd10,    /* the next move fails with this errno, if it is not 0 */
+    MIG_REG_FAIL = 0xd10,    /* the next callback fails with this errno, if it is not 0 */
     MIG_REG_LEFT = 0xd18,    /* bytes of its state that are still to be read */
     MIG_REG_TAKEN = 0xd20,   /* bytes that were written as its state */
     MIG_REG_SUM = 0xd28,     /* sum of them */
@@ -36,7 +36,9 @@ enum migration_register {
     MIG_REG_COUNT = 0xd70,
     MIG_REG_RESULT = 0xd78,
     MIG_REG_ENTRIES = 0xd80, /* read: how many entries the last of these took */
-    MIG_REG_END = 0xd88,
+    MIG_REG_SPARE = 0xd88,   /* so many callbacks before that do not fail */
+    MIG_REG_AGAIN = 0xd90,   /* and so many behind it do */
+    MIG_REG_END = 0xd98,
 };
 
 enum migration_quiesce {
