@@ -18,7 +18,7 @@
 
 #include "client.h"
 
-#define TURNS 9
+#define TURNS 21
 #define PIECE VFIO_USER_DEFAULT_MAX_DATA_XFER_SIZE
 #define AHEAD 2 /* commands on their way */
 

@@ -13,6 +13,9 @@
 static enum server_mode mode;
 static const char *name;
 static FILE *transcript;
+static FILE *by_twin; /* what came by a twin socket, or NULL; in @by_twin_text */
+static char *by_twin_text;
+static size_t by_twin_size;
 
 /* Brokered, one broker serves all the tests of a program. */
 static struct server shared_server;
@@ -67,23 +70,52 @@ enum server_mode harness_mode(void)
 
 /* --- transcript: what the server answered, byte for byte, for comparing the modes --- */
 
+/*
+ * Between the messages of two sockets there is no order: which one the client sees first is chance.
+ * Each has its own.
+ */
+static FILE *transcript_of(const struct vfu_client *client, const struct vfio_user_header *header)
+{
+    if ((header->flags & VFIO_USER_F_TYPE_MASK) == VFIO_USER_F_TYPE_REPLY ||
+        vfu_client_twin_socket(client) < 0) {
+        return transcript;
+    }
+    if (by_twin == NULL) {
+        by_twin = open_memstream(&by_twin_text, &by_twin_size);
+        assert_non_null(by_twin);
+    }
+    return by_twin;
+}
+
 static void record(void *opaque, const struct vfu_client_message *message)
 {
     const struct vfio_user_header *header = &message->header;
+    FILE *file = transcript_of(opaque, header);
 
-    fprintf(transcript, "id %u cmd %u size %u flags %#x errno %u fds %zu:", header->msg_id,
-            header->cmd, header->msg_size, header->flags, header->error_no, message->fds.count);
+    fprintf(file, "id %u cmd %u size %u flags %#x errno %u fds %zu:", header->msg_id, header->cmd,
+            header->msg_size, header->flags, header->error_no, message->fds.count);
     for (size_t i = 0; i < message->size; i++) {
-        fprintf(transcript, " %02x", message->payload[i]);
+        fprintf(file, " %02x", message->payload[i]);
     }
-    fputc('\n', transcript);
+    fputc('\n', file);
+}
+
+/* The session is over: its second socket's messages follow. */
+static void end_recording(void)
+{
+    if (by_twin != NULL) {
+        fclose(by_twin);
+        fprintf(transcript, "by its twin socket\n%s", by_twin_text);
+        free(by_twin_text);
+        by_twin = NULL;
+    }
 }
 
 static void start_recording(struct vfu_client *client)
 {
     if (transcript != NULL) {
         fputs("client\n", transcript);
-        vfu_client_set_tap(client, record, NULL);
+        vfu_client_set_tap(client, record, client);
     }
 }
 
@@ -128,6 +160,7 @@ int fixture_teardown(void **state)
     struct fixture *fixture = *state;
 
     vfu_client_free(fixture->client);
+    end_recording();
     if (mode == SERVER_STANDALONE) {
         server_stop(&fixture->server);
     }
