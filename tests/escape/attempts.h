@@ -29,12 +29,12 @@ struct report {
 
 /* Where things are in the device's BAR 0. */
 #define REGISTER_MAGIC 0x000 /* 32 bits, read */
-#define REGISTER_TRY 0x100   /* a name, written: tries it */
 #define REGISTER_STAY 0x200  /* any byte, written: the device never comes back, whatever happens */
 #define REGISTER_REPORT 0x400
-#define REGISTERS_SIZE 0x1000
+#define REGISTER_TRY 0x1000 /* a name, written, and zeros: tries it */
+#define REGISTER_TRY_SIZE 0x1000
+#define REGISTERS_SIZE 0x2000
 #define ATTEMPT_MAGIC 0x65736361u
-#define ATTEMPT_NAME_MAX 64
 #define EXECUTED_OPTION "--executed" /* started by an attempt: it reports EXECUTED and ends */
 #define EXECUTED 7
 #define STAY_TEXT "staying" /* in the log when it does */

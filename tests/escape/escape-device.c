@@ -107,21 +107,18 @@ static int find_client(void)
 
 static ssize_t access_register(vfu_ctx_t *ctx, char *buf, size_t count, off_t offset, bool is_write)
 {
-    char name[ATTEMPT_NAME_MAX] = "";
-
     if (!is_write) {
         return read_register(buf, count, offset);
     }
     if (offset == REGISTER_STAY) {
         stay();
     }
-    if (offset != REGISTER_TRY || count >= sizeof(name)) {
+    if (offset != REGISTER_TRY || count != REGISTER_TRY_SIZE || buf[count - 1] != '\0') {
         errno = EINVAL;
         return -1;
     }
-    memcpy(name, buf, count);
     surroundings.client = find_client();
-    try(name);
+    try(buf);
     return (ssize_t)count;
 }
 

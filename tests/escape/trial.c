@@ -72,20 +72,23 @@ static int send_descriptor(struct vfu_client *client)
 /* Returns what the device answered: 0, or an errno, negative if the connection is gone. */
 static int ask(struct vfu_client *client, const struct attempt *attempt)
 {
+    /* So long that the library cannot see what comes behind it, and be surprised that it goes. */
+    char name[REGISTER_TRY_SIZE] = "";
     const struct vfio_user_region_access access = {
         .offset = REGISTER_TRY,
-        .count = (uint32_t)strlen(attempt->name),
+        .count = sizeof(name),
     };
     const struct vfu_client_request request = {
         .command = VFIO_USER_REGION_WRITE,
         .head = &access,
         .head_size = sizeof(access),
-        .data = attempt->name,
+        .data = name,
         .data_size = access.count,
     };
     uint16_t id;
     int err;
 
+    snprintf(name, sizeof(name), "%s", attempt->name);
     err = vfu_client_submit(client, &request, &id);
     if (err == 0 && attempt->client == CLIENT_SENDS_DESCRIPTOR) {
         err = send_descriptor(client);
