@@ -7,6 +7,7 @@
  */
 #include "ipc/fd.h"
 #include "tests/protocol/harness.h"
+#include "tests/protocol/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,13 +24,11 @@
 /* Timers, the log, a look at a client: not one of them for each access. */
 #define TOLERANCE 30
 
-#define MAX_PIDS 16
-
 /* The broker's processes: all but the devices. */
 static size_t broker_processes(const struct server *server, pid_t *found)
 {
-    pid_t pids[MAX_PIDS];
-    size_t total = server_processes(server, pids, MAX_PIDS);
+    pid_t pids[TRACE_MAX_PIDS];
+    size_t total = server_processes(server, pids, TRACE_MAX_PIDS);
     size_t count = 0;
 
     for (size_t i = 0; i < total; i++) {
@@ -132,7 +131,7 @@ static long total_switches(const pid_t *pids, size_t count)
 static void test_accesses_do_not_wake_the_broker(void **state)
 {
     struct fixture *fixture = *state;
-    pid_t pids[MAX_PIDS];
+    pid_t pids[TRACE_MAX_PIDS];
     size_t count;
     long before, quiet, control;
 
@@ -149,98 +148,6 @@ static void test_accesses_do_not_wake_the_broker(void **state)
 }
 
 /* --- strace --- */
-
-struct trace {
-    pid_t pid;
-    char calls[200];    /* file: one line for each call */
-    char messages[200]; /* file: strace's own words */
-};
-
-static size_t count_lines(const char *path, const char *containing)
-{
-    FILE *file = fopen(path, "re");
-    char line[1024];
-    size_t count = 0;
-
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        count += strstr(line, containing) != NULL;
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return count;
-}
-
-static void print_file(const char *path)
-{
-    FILE *file = fopen(path, "re");
-    char line[1024];
-
-    for (int i = 0; i < 50 && file != NULL && fgets(line, sizeof(line), file) != NULL; i++) {
-        fputs(line, stderr);
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-}
-
-static _Noreturn void become_strace(const struct trace *trace, const pid_t *pids, size_t count)
-{
-    const char *argv[8 + 2 * MAX_PIDS] = { "strace", "-f", "-o", trace->calls };
-    char numbers[MAX_PIDS][16];
-    int messages = open(trace->messages, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    size_t n = 4;
-
-    for (size_t i = 0; i < count; i++) {
-        snprintf(numbers[i], sizeof(numbers[i]), "%d", (int)pids[i]);
-        argv[n++] = "-p";
-        argv[n++] = numbers[i];
-    }
-    if (messages >= 0 && dup2(messages, STDERR_FILENO) >= 0) {
-        close(messages);
-        execvp("strace", (char *const *)argv);
-    }
-    _exit(127);
-}
-
-static bool has_attached(struct trace *trace, size_t count)
-{
-    int status;
-
-    if (waitpid(trace->pid, &status, WNOHANG) == trace->pid) {
-        print_file(trace->messages);
-        fail_msg("strace cannot trace the broker's processes: it has to be installed, and tracing "
-                 "has to be permitted; it ended with status %#x",
-                 (unsigned)status);
-    }
-    return count_lines(trace->messages, " attached") >= count;
-}
-
-static void trace_start(struct trace *trace, const struct server *server, const pid_t *pids,
-                        size_t count)
-{
-    snprintf(trace->calls, sizeof(trace->calls), "%s/calls", server->dir);
-    snprintf(trace->messages, sizeof(trace->messages), "%s/strace", server->dir);
-    trace->pid = fork();
-    assert_true(trace->pid >= 0);
-    if (trace->pid == 0) {
-        become_strace(trace, pids, count);
-    }
-    expect_eventually(has_attached(trace, count));
-}
-
-/* Returns how many calls it saw. */
-static size_t trace_stop(struct trace *trace)
-{
-    size_t calls;
-
-    kill(trace->pid, SIGINT);
-    assert_int_equal(waitpid(trace->pid, NULL, 0), trace->pid);
-    calls = count_lines(trace->calls, "(");
-    unlink(trace->calls);
-    unlink(trace->messages);
-    return calls;
-}
 
 /*
  * The kernel lets root trace every process, an ordinary user the supervisor alone: the gates' part
@@ -270,13 +177,16 @@ typedef void load_fn(struct fixture *fixture, uint32_t count);
 static size_t calls_during(struct fixture *fixture, load_fn *load, uint32_t count)
 {
     struct trace trace;
-    pid_t pids[MAX_PIDS];
+    pid_t pids[TRACE_MAX_PIDS];
     size_t processes = broker_processes(&fixture->server, pids);
+    size_t calls;
 
     processes = keep_traceable(pids, processes);
     trace_start(&trace, &fixture->server, pids, processes);
     load(fixture, count);
-    return trace_stop(&trace);
+    calls = trace_stop(&trace);
+    trace_forget(&trace);
+    return calls;
 }
 
 static void test_accesses_cause_no_system_call(void **state)

@@ -50,7 +50,8 @@ static size_t jump(const struct sock_filter *instruction, size_t pc, uint32_t a)
     return pc + 1 + (compare(instruction, a) ? instruction->jt : instruction->jf);
 }
 
-uint32_t filter_machine_run(const struct filter *filter, const struct seccomp_data *call)
+/* Runs the program; @looked is set if it loads anything but number and architecture. */
+static uint32_t run(const struct filter *filter, const struct seccomp_data *call, bool *looked)
 {
     uint32_t a = 0;
     size_t pc = 0;
@@ -62,6 +63,8 @@ uint32_t filter_machine_run(const struct filter *filter, const struct seccomp_da
         switch (instruction->code) {
         case BPF_LD | BPF_W | BPF_ABS:
             a = load(call, instruction->k);
+            *looked |= instruction->k != offsetof(struct seccomp_data, nr) &&
+                       instruction->k != offsetof(struct seccomp_data, arch);
             pc++;
             break;
         case BPF_ALU | BPF_AND | BPF_K:
@@ -79,6 +82,21 @@ uint32_t filter_machine_run(const struct filter *filter, const struct seccomp_da
     }
     fail_msg("the program runs over its end");
     return 0;
+}
+
+uint32_t filter_machine_run(const struct filter *filter, const struct seccomp_data *call)
+{
+    bool looked = false;
+
+    return run(filter, call, &looked);
+}
+
+bool filter_machine_is_cached(const struct filter *filter, int nr, uint32_t arch)
+{
+    const struct seccomp_data call = { .nr = nr, .arch = arch };
+    bool looked = false;
+
+    return run(filter, &call, &looked) == SECCOMP_RET_ALLOW && !looked;
 }
 
 uint32_t filter_machine_action(const struct filter *filter, const struct seccomp_data *call)

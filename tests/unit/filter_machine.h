@@ -8,6 +8,7 @@
 #include "broker/filter.h"
 
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Numbers that are tried: all that any architecture's table of this kernel generation reaches. */
@@ -21,6 +22,14 @@ uint32_t filter_machine_run(const struct filter *filter, const struct seccomp_da
 
 /* The same without the data bits. */
 uint32_t filter_machine_action(const struct filter *filter, const struct seccomp_data *call);
+
+/*
+ * Whether the kernel answers the call from its cache of what is always allowed, without running
+ * @filter, provided that all others of the process are so too (Linux 5.11,
+ * seccomp_is_const_allow()): the program allows it and looks at nothing but number and
+ * architecture.
+ */
+bool filter_machine_is_cached(const struct filter *filter, int nr, uint32_t arch);
 
 /* "ALLOW", "USER_NOTIF", ... */
 const char *filter_machine_name(uint32_t action);
