@@ -93,5 +93,15 @@ class ThreatModel(unittest.TestCase):
         self.assertIn("docs/threat-model.md", read("README.md"))
 
 
+class ManPage(unittest.TestCase):
+    def test_every_event_of_the_log_is_there(self):
+        call = r'(?:log_(?:error|warning|info|debug|session_info)\(|FAIL_SESSION\([^"]*)"([a-z-]+)"'
+        section = read("broker", "vfu-broker.8").split(".SH LOG")[1].split(".SH ")[0]
+        told = set(re.findall(r"[a-z-]+", section))
+        for path in SOURCES.joinpath("broker").glob("*.c"):
+            events = set(re.findall(call, path.read_text(encoding="utf-8")))
+            self.assertEqual(events - told, set(), path.name)
+
+
 if __name__ == "__main__":
     unittest.main()
