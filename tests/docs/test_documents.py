@@ -80,6 +80,18 @@ class ThreatModel(unittest.TestCase):
                 path = SOURCES.joinpath("tests", suite, f"test_{name}.c")
                 self.assertTrue(path.exists(), path)
 
+    def test_fuzzers_exist(self):
+        built = read("tests", "fuzz", "meson.build")
+        for name in self.names("fuzz"):
+            self.assertIn(f"  '{name}': [", built)
+
+    def test_every_line_of_a_list_names_a_test(self):
+        for part in self.text.split("What it can do:\n")[1:]:
+            lines = re.split(r"(?:^|\n)- ", part.split("\n## ")[0])[1:]
+            self.assertTrue(lines)
+            for line in lines:
+                self.assertRegex(line, r"`\w+:[^`]+`", line)
+
     def test_every_line_of_a_table_names_a_test(self):
         for section in ["device process", "gate", "client"]:
             title = f"## What a {section}"
