@@ -17,6 +17,7 @@
  *                    whose shadow memory is: "sealed", "unsealable"
  *   --await NAME     until the policy's resource of this name is not empty
  *   --reserve        have addresses for CRASH_TABLES
+ *   --show-seal      write a limit of the message that seals the process
  *   --once           end with status 3 when the first client has gone, whoever else has to know
  *
  * BAR0 has 8-byte registers; device.py has the same list.
@@ -40,6 +41,8 @@
 #include <unistd.h>
 
 #include <vfio-user/vfu-broker.h>
+
+#include "ipc/control.h"
 
 #define BAR0_SIZE 0x1000
 #define MSIX_COUNT 253
@@ -307,6 +310,19 @@ static void show_file(const char *path)
     }
 }
 
+/* It is the first in the channel, and stays there for the library. */
+static void show_seal(void)
+{
+    uint8_t message[8 + sizeof(struct control_seal)];
+    struct control_seal seal;
+
+    if (recv(CONTROL_FD, message, sizeof(message), MSG_PEEK) != sizeof(message)) {
+        err(2, "no seal");
+    }
+    memcpy(&seal, message + 8, sizeof(seal));
+    say_line("seal poll_us=%u", seal.poll_us);
+}
+
 static bool once;
 static int io_event = -1;
 static int io_shadow = -1;
@@ -347,6 +363,10 @@ static bool obey(const char *option, const char *value, char **argv)
     if (strcmp(option, "--print") == 0) {
         print_all(argv);
         tell("outside");
+        return false;
+    }
+    if (strcmp(option, "--show-seal") == 0) {
+        show_seal();
         return false;
     }
     if (strcmp(option, "--once") == 0) {

@@ -52,6 +52,15 @@ class Start(ProgramTest):
         broker.stop()
 
 
+class Seal(ProgramTest):
+    def test_poll_us_of_the_policy_is_in_it(self):
+        for section, wanted in (({}, 50), ({"poll_us": 0}, 0), ({"poll_us": 1000}, 1000)):
+            with self.subTest(poll_us=wanted):
+                broker = self.broker(self.policy(device=self.device("--show-seal"), **section))
+                self.assertEqual(self.lines(broker, "seal"), [f"poll_us={wanted}"])
+                broker.stop()
+
+
 class Ioeventfds(ProgramTest):
     """What clients would be sent is looked at when the device is sealed."""
 

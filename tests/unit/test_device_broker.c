@@ -8,6 +8,7 @@
 #include "ipc/fd.h"
 #include "ipc/frame.h"
 #include "ipc/socket.h"
+#include "tests/unit/context_facts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +49,7 @@ enum fact {
     FACT_TRIGGER,   /* reading triggers interrupt 0; errno */
     FACT_SEALS,     /* of BAR0's memory */
     FACT_REPLACE,   /* reading sets BAR0 up with other memory; 0 */
+    FACT_POLL_NS,   /* that a wait may spin */
     FACT_NUMBER,    /* of the context, where there are several */
     FACT_COUNT
 };
@@ -89,6 +91,8 @@ static uint64_t fact(vfu_ctx_t *ctx, enum fact which)
         return vfu_irq_trigger(ctx, 0) < 0 ? (uint64_t)errno : 0;
     case FACT_SEALS:
         return (uint64_t)fcntl(shared, F_GET_SEALS);
+    case FACT_POLL_NS:
+        return context_poll_limit(ctx);
     case FACT_NUMBER:
         return (uint64_t)(uintptr_t)vfu_get_private(ctx);
     default:
@@ -351,6 +355,7 @@ static const struct control_seal generous = {
     .dma_max_regions = 100,
     .irq_max_vectors = 100,
     .stall_seconds = 30,
+    .poll_us = 40,
 };
 
 static void expect_declarations(struct session *session)
@@ -663,6 +668,28 @@ static void test_sealed_process_is_filtered_and_not_dumpable(void **state)
     assert_int_equal(ask(&session, FACT_DUMPABLE), 0);
     assert_true(ask(&session, FACT_SEALS) & F_SEAL_SHRINK);
     end(&session, &gate);
+}
+
+static void poll_limit_is(unsigned wanted_us)
+{
+    struct session session;
+    struct gate gate;
+
+    begin(&session, &gate, 0);
+    assert_int_equal(ask(&session, FACT_POLL_NS), wanted_us * 1000);
+    end(&session, &gate);
+}
+
+static void test_wait_spins_as_long_as_the_policy_grants(void **state)
+{
+    poll_limit_is(40);
+    setenv("VFU_POLL_US", "1000", 1);
+    poll_limit_is(40);
+    setenv("VFU_POLL_US", "30", 1);
+    poll_limit_is(30);
+    setenv("VFU_POLL_US", "0", 1);
+    poll_limit_is(0);
+    unsetenv("VFU_POLL_US");
 }
 
 static void test_sealed_process_has_no_listener(void **state)
@@ -1255,6 +1282,7 @@ int main(void)
         cmocka_unit_test(test_broker_gone_before_the_seal_is_enotconn),
         cmocka_unit_test(test_broker_gone_before_a_client_is_enotconn),
         cmocka_unit_test(test_sealed_process_is_filtered_and_not_dumpable),
+        cmocka_unit_test(test_wait_spins_as_long_as_the_policy_grants),
         cmocka_unit_test(test_sealed_process_has_no_listener),
         cmocka_unit_test(test_client_gone_ends_the_session),
         cmocka_unit_test(test_broker_gone_while_serving_ends_the_session),
