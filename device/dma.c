@@ -4,6 +4,7 @@
 #include "device/context.h"
 #include "device/dirty_log.h"
 #include "device/errors.h"
+#include "device/memory_guard.h"
 #include "ipc/fd.h"
 
 #include <errno.h>
@@ -128,7 +129,8 @@ static void region_free(struct dma *dma, struct dma_region *region)
     int fd = region->fd;
 
     /* A fault there is no longer ours: somebody else's mapping may come to be in its place. */
-    DMA_STORE(region->range->use, 0);
+    __atomic_store_n(&region->range->use, 0, __ATOMIC_SEQ_CST);
+    memory_guard_settle();
     if (region->mapping != NULL) {
         dma_mappings_put(&dma->mappings, region->mapping, region->info.mapping.iov_len);
     }

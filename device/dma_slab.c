@@ -110,13 +110,16 @@ struct dma_region *dma_slab_region(const struct dma_slab *slab, uint32_t slot)
 
 static bool is_mapped_at(const struct dma_region *region, const uint8_t *address, uint64_t length)
 {
-    const struct iovec *mapping = &region->info.mapping;
-    const uint8_t *start = mapping->iov_base;
+    const uint8_t *start;
 
-    return __atomic_load_n(&region->range->use, __ATOMIC_SEQ_CST) != 0 &&
-           DMA_LOAD(region->range->vaddr) != NULL &&
-           (address >= start ? (uint64_t)(address - start) < mapping->iov_len
-                             : (uint64_t)(start - address) < length);
+    /* First: while there is no use the rest is being changed. */
+    if (__atomic_load_n(&region->range->use, __ATOMIC_SEQ_CST) == 0 ||
+        DMA_LOAD(region->range->vaddr) == NULL) {
+        return false;
+    }
+    start = region->info.mapping.iov_base;
+    return address >= start ? (uint64_t)(address - start) < region->info.mapping.iov_len
+                            : (uint64_t)(start - address) < length;
 }
 
 struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t slot, const uint8_t *address,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The handler runs in whatever thread touches the memory, at any point of its work: it takes no
- * lock, and calls nothing but mmap(2). The list that it walks is changed under a lock by others,
- * who wait for the handlers that may be on it before they let go of what they took out.
+ * lock, and calls nothing but mmap(2). What it walks, the contexts and their regions, is changed by
+ * others, who wait for the handlers that may be on it before they let go of what they took out.
  */
 #include "device/memory_guard.h"
 
@@ -77,7 +77,7 @@ static struct iovec choose(const struct dma_region *region, uint8_t *address)
     return part;
 }
 
-/* The region is not unmapped meanwhile: its user is in the way of that. */
+/* The region is not unmapped meanwhile, be it another one than that in use: see region_free(). */
 static bool cover(struct dma *dma, const struct dma_region *region, uint8_t *address)
 {
     struct iovec part = choose(region, address);
@@ -191,6 +191,13 @@ void memory_guard_use(int fd)
     zeros = fd;
 }
 
+void memory_guard_settle(void)
+{
+    /* Some microseconds at most: a handler waits for nobody. */
+    while (__atomic_load_n(&handlers, __ATOMIC_SEQ_CST) != 0) {
+    }
+}
+
 void memory_guard_add(struct dma *dma)
 {
     pthread_mutex_lock(&list_lock);
@@ -208,8 +215,6 @@ void memory_guard_remove(struct dma *dma)
             break;
         }
     }
-    /* Some microseconds at most: a handler waits for nobody. */
-    while (__atomic_load_n(&handlers, __ATOMIC_SEQ_CST) != 0) {
-    }
+    memory_guard_settle();
     pthread_mutex_unlock(&list_lock);
 }

@@ -35,3 +35,9 @@ void memory_guard_use(int zeros);
 /* Faults in the regions of @dma are ours from now on, until it is taken out again. */
 void memory_guard_add(struct dma *dma);
 void memory_guard_remove(struct dma *dma);
+
+/*
+ * Waits for the faults that are being dealt with: a region whose use is 0 by then is no longer
+ * looked at. With a file in several regions a fault in one may have found another.
+ */
+void memory_guard_settle(void);

@@ -8,6 +8,7 @@
 #include "tests/unit/test_device_helper.h"
 
 #include "device/dirty_log.h"
+#include "device/memory_guard.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -34,6 +35,7 @@
 /* Stays for as long as a client does. */
 #define HOME (REGIONS * 2 * PAGE)
 #define HOME_SIZE (16 * PAGE)
+#define OTHER (HOME + 2 * HOME_SIZE)
 
 static struct {
     vfu_ctx_t *ctx;
@@ -46,6 +48,7 @@ static struct {
     /* And the rule for all of it: nothing while the device is quiet. */
     pthread_rwlock_t quiet_lock;
     bool obeys_quiesce; /* these devices need no other rule */
+    bool shrinks;       /* memory goes away */
 } shared;
 
 static int on_quiesce(vfu_ctx_t *ctx)
@@ -117,9 +120,12 @@ static void use_home(dma_sg_t *sg, unsigned turn)
     if (shared.home_usable) {
         CHECK(vfu_addr_to_sgl(shared.ctx, (vfu_dma_addr_t)(uintptr_t)place, 1, sg, 1, PROT_WRITE) ==
               1);
-        CHECK(vfu_sgl_get(shared.ctx, sg, &iov, 1, 0) == 0);
-        __atomic_store_n((char *)iov.iov_base, byte, __ATOMIC_RELAXED);
-        vfu_sgl_put(shared.ctx, sg, &iov, 1);
+        if (vfu_sgl_get(shared.ctx, sg, &iov, 1, 0) == 0) {
+            __atomic_store_n((char *)iov.iov_base, byte, __ATOMIC_RELAXED);
+            vfu_sgl_put(shared.ctx, sg, &iov, 1);
+        } else {
+            CHECK(errno == EFAULT && shared.shrinks);
+        }
     }
     pthread_rwlock_unlock(&shared.home_lock);
 }
@@ -403,6 +409,33 @@ static void test_log_comes_and_goes(void **state)
     close(fd);
 }
 
+/*
+ * Faults while other regions of the same file go, and their slots are used again: whoever looks for
+ * the region of a fault finds any of them.
+ */
+static void test_memory_goes_away(void **state)
+{
+    struct device *device = *state;
+
+    assert_int_equal(memory_guard_install(), 0); /* cmocka has put its own handler first */
+    shared.shrinks = true;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        int fd = device_memory(HOME_SIZE);
+
+        map(device, OTHER, HOME_SIZE, fd);
+        map(device, HOME, HOME_SIZE, fd);
+        assert_int_equal(ftruncate(fd, 0), 0);
+        unmap(device, OTHER, HOME_SIZE);
+        map(device, OTHER, PAGE, -1);
+        if (round % 10 == 0) {
+            let_threads_work();
+        }
+        unmap(device, OTHER, PAGE);
+        unmap(device, HOME, HOME_SIZE);
+        close(fd);
+    }
+}
+
 #define SWEPT_PAGES 4096u
 #define SWEPT_SIZE (SWEPT_PAGES * PAGE)
 #define SWEEPS 50
@@ -537,6 +570,7 @@ int main(void)
         THREADED(test_regions_come_and_go),
         THREADED(test_sessions_end),
         THREADED(test_log_comes_and_goes),
+        THREADED(test_memory_goes_away),
         THREADED(test_each_write_is_reported_once),
         THREADED(test_interrupts_change),
         cmocka_unit_test_setup_teardown(test_sessions_end, setup_quiescing, teardown),
