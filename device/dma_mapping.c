@@ -15,6 +15,17 @@
 #define MAX_WHOLE_BYTES (16ull << 40)
 
 /*
+ * Of 65530 mappings that a process has by default (vm.max_map_count): the rest is for the program,
+ * and for what the memory guard makes of these.
+ */
+#define MAX_MAPPINGS 60000u
+#define MAX_PIECES 1024u
+
+/* Of all contexts. */
+static uint32_t mapping_count;
+static uint32_t piece_count;
+
+/*
  * Whether a file can be mapped through @fd as mmap(2) sees it: it must be open for reading in any
  * case. A gate passes nothing on that is not; and in the jail, which has no fcntl(2), whoever
  * writes nothing learns whether he may.
@@ -65,6 +76,8 @@ static void mapping_free(struct dma_mappings *mappings, struct dma_mapping *mapp
 {
     munmap(mapping->address, mapping->length);
     mappings->bytes -= mapping->whole ? mapping->length : 0;
+    __atomic_fetch_sub(&piece_count, mapping->pieces, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&mapping_count, 1, __ATOMIC_RELAXED);
     free(mapping);
 }
 
@@ -155,6 +168,32 @@ static int map_file(struct dma_mappings *mappings, const struct transport *trans
     return map(mapping, transport, file->fd, offset, length);
 }
 
+/* Returns 0, -ENOMEM, or the negative errno of mmap(2). */
+static int mapping_new(struct dma_mappings *mappings, const struct transport *transport,
+                       const struct dma_file *file, uint64_t offset, uint64_t length, uint32_t prot,
+                       struct dma_mapping **result)
+{
+    struct dma_mapping *mapping = calloc(1, sizeof(*mapping));
+    int err = -ENOMEM;
+
+    if (mapping == NULL) {
+        return err;
+    }
+    mapping->device = file->device;
+    mapping->inode = file->inode;
+    mapping->prot = prot;
+    if (__atomic_fetch_add(&mapping_count, 1, __ATOMIC_RELAXED) < MAX_MAPPINGS) {
+        err = map_file(mappings, transport, file, offset, length, mapping);
+    }
+    if (err < 0) {
+        __atomic_fetch_sub(&mapping_count, 1, __ATOMIC_RELAXED);
+        free(mapping);
+        return err;
+    }
+    *result = mapping;
+    return 0;
+}
+
 int dma_mappings_get(struct dma_mappings *mappings, const struct transport *transport,
                      const struct dma_file *file, uint64_t offset, uint64_t length, uint32_t prot,
                      struct dma_mapping **result)
@@ -163,16 +202,8 @@ int dma_mappings_get(struct dma_mappings *mappings, const struct transport *tran
     int err;
 
     if (mapping == NULL || !is_open_for(transport, file->fd, prot)) {
-        mapping = calloc(1, sizeof(*mapping));
-        if (mapping == NULL) {
-            return -ENOMEM;
-        }
-        mapping->device = file->device;
-        mapping->inode = file->inode;
-        mapping->prot = prot;
-        err = map_file(mappings, transport, file, offset, length, mapping);
+        err = mapping_new(mappings, transport, file, offset, length, prot, &mapping);
         if (err < 0) {
-            free(mapping);
             return err;
         }
         if (mapping->whole) {
@@ -182,6 +213,12 @@ int dma_mappings_get(struct dma_mappings *mappings, const struct transport *tran
     mapping->users++;
     *result = mapping;
     return 0;
+}
+
+bool dma_mapping_split(struct dma_mapping *mapping)
+{
+    __atomic_fetch_add(&mapping->pieces, 1, __ATOMIC_RELAXED);
+    return __atomic_fetch_add(&piece_count, 1, __ATOMIC_RELAXED) < MAX_PIECES;
 }
 
 static void stop_knowing(struct dma_mappings *mappings, const struct dma_mapping *mapping)

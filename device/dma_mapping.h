@@ -43,7 +43,7 @@ struct dma_mapping {
     bool whole;      /* all of the file */
     bool known;      /* one of dma_mappings.known[] */
     bool faulted;    /* any thread sets it, in a signal handler */
-    uint32_t pieces; /* that were replaced in the same way */
+    uint32_t pieces; /* of it that were replaced, in the same way */
     size_t users;    /* regions; may be 0 if it is known */
 };
 
@@ -70,6 +70,12 @@ int dma_mappings_get(struct dma_mappings *mappings, const struct transport *tran
  * but not if it was all of the file: then the client has taken the memory back.
  */
 void dma_mappings_put(struct dma_mappings *mappings, struct dma_mapping *mapping, uint64_t length);
+
+/*
+ * For the memory guard, in a signal handler: a piece of the mapping is to become another. False if
+ * that would be too many, for the process: then all of it has to.
+ */
+bool dma_mapping_split(struct dma_mapping *mapping);
 
 /* Lets go of all that no region uses. */
 void dma_mappings_trim(struct dma_mappings *mappings);

@@ -23,9 +23,6 @@
 /* So many single pages of a range are replaced, then all of it. */
 #define SINGLE_PAGES 4
 
-/* So many pieces of a mapping are replaced, then all of it: vm.max_map_count is 65530. */
-#define MAX_PIECES 1024
-
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct dma *list;
 static unsigned handlers; /* that may be walking the list */
@@ -65,7 +62,7 @@ static struct iovec choose(const struct dma_region *region, uint8_t *address)
     struct iovec part = region->info.mapping;
     uint64_t page = region->info.page_size;
 
-    if (__atomic_fetch_add(&mapping->pieces, 1, __ATOMIC_RELAXED) >= MAX_PIECES) {
+    if (!dma_mapping_split(mapping)) {
         return (struct iovec){ .iov_base = mapping->address, .iov_len = mapping->length };
     }
     if (DMA_LOAD(region->faults) < SINGLE_PAGES) {

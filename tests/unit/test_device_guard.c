@@ -312,6 +312,37 @@ static void test_many_parts_that_are_gone_become_one(void **state)
     close(file);
 }
 
+/*
+ * Those of a client are never all that the process can have: a page in the middle of one can still
+ * become another, and the program's allocations work.
+ */
+static void test_client_cannot_take_all_mappings(void **state)
+{
+    struct device *device = *state;
+    int file = device_memory(0);
+    uint64_t address = STAYS * 2;
+    uint8_t byte;
+    int err;
+
+    guard();
+    vfu_setup_device_dma(device->ctx, 100000, NULL, on_removed);
+    assert_int_equal(ftruncate(file, (8ll << 40) + (off_t)PAGE), 0); /* too large to share */
+    while ((err = map_part(device, address, file, 0, 3 * PAGE)) == 0) {
+        address += 3 * PAGE;
+    }
+    assert_int_equal(err, ENOMEM);
+    assert_int_equal(ftruncate(file, 0), 0);
+    for (uint64_t i = 1; i <= 2000; i++) {
+        assert_int_equal(direct(device, address - i * 3 * PAGE + PAGE, &byte, 1, false), EFAULT);
+    }
+    for (int i = 0; i < 1000; i++) {
+        assert_ptr_not_equal(
+            mmap(NULL, PAGE, i & 1 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            MAP_FAILED);
+    }
+    close(file);
+}
+
 static void test_log_says_so_once(void **state)
 {
     volatile uint8_t *here[2] = { pointer(*state, GONE, PAGE), pointer(*state, STAYS, PAGE) };
@@ -426,6 +457,7 @@ int main(void)
         GUARDED(test_other_parts_of_the_file_go_on),
         GUARDED(test_new_regions_have_no_zeros_of_old_ones),
         GUARDED(test_many_parts_that_are_gone_become_one),
+        GUARDED(test_client_cannot_take_all_mappings),
         GUARDED(test_log_says_so_once),
         GUARDED(test_hole_reads_zeros_and_is_no_fault),
         GUARDED(test_program_s_handler_gets_what_is_not_ours),
