@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define WORD_BITS 64u
 
@@ -267,6 +266,8 @@ struct part {
     uint64_t seen_to;
     uint64_t whole_from; /* those that are in it as a whole; none if the wrong way round */
     uint64_t whole_to;
+    bool in_step;  /* the pages of the log are those of the report: */
+    int64_t start; /* this one of them is the log's first */
 };
 
 static struct part part_of(const struct dma_region *region, unsigned shift,
@@ -278,6 +279,9 @@ static struct part part_of(const struct dma_region *region, unsigned shift,
     struct part part = {
         .first = report->first > base ? report->first : base,
         .last = report->last < end ? report->last : end,
+        .in_step = report->shift == shift && ((base - report->first) & mask) == 0,
+        .start = base >= report->first ? (int64_t)((base - report->first) >> shift)
+                                       : -(int64_t)((report->first - base) >> shift),
     };
 
     part.seen_from = (part.first - base) >> shift;
@@ -295,25 +299,61 @@ static struct part part_of(const struct dma_region *region, unsigned shift,
     return part;
 }
 
-/* Tells the pages of one word of the log. */
-static void collect_word(const struct dma_region *region, const struct part *part, uint64_t word,
-                         struct dirty_report *report)
+/* Takes one word of the log: what is reported as a whole is clean from now on. */
+static uint64_t take_word(struct dirty_bitmap *bitmap, const struct part *part, uint64_t word)
 {
-    struct dirty_bitmap *bitmap = region->bitmap;
     uint64_t whole = word_mask(word, part->whole_from, part->whole_to);
     uint64_t bits = __atomic_load_n(&bitmap->pages[word], __ATOMIC_ACQUIRE);
 
     if (bits & whole) {
         bits = __atomic_fetch_and(&bitmap->pages[word], ~whole, __ATOMIC_ACQ_REL);
     }
-    bits &= word_mask(word, part->seen_from, part->seen_to);
+    return bits & word_mask(word, part->seen_from, part->seen_to);
+}
+
+/* Tells of pages in step, which all are in the report. */
+static void tell_word(const struct part *part, uint64_t word, uint64_t bits,
+                      struct dirty_report *report)
+{
+    int64_t start = (int64_t)(word * WORD_BITS) + part->start;
+    unsigned shift = (uint64_t)start % WORD_BITS;
+    uint64_t *pages = report->pages + (start - (int64_t)shift) / (int64_t)WORD_BITS;
+
+    if (bits << shift != 0) {
+        pages[0] |= bits << shift;
+    }
+    if (shift != 0 && bits >> (WORD_BITS - shift) != 0) {
+        pages[1] |= bits >> (WORD_BITS - shift);
+    }
+}
+
+/* Tells of any pages. */
+static void tell_pages(const struct dma_region *region, const struct part *part, uint64_t word,
+                       uint64_t bits, struct dirty_report *report)
+{
+    unsigned shift = region->bitmap->shift;
+
     for (; bits != 0; bits &= bits - 1) {
         uint64_t page = word * WORD_BITS + (unsigned)__builtin_ctzll(bits);
-        uint64_t first = dma_region_first(region) + (page << bitmap->shift);
-        uint64_t last = first + ((1ull << bitmap->shift) - 1);
+        uint64_t first = dma_region_first(region) + (page << shift);
+        uint64_t last = first + ((1ull << shift) - 1);
 
         set_pages(report, first > part->first ? first : part->first,
                   last < part->last && last > first ? last : part->last);
+    }
+}
+
+static void collect_part(const struct dma_region *region, const struct part *part,
+                         struct dirty_report *report)
+{
+    for (uint64_t word = part->seen_from / WORD_BITS; word <= part->seen_to / WORD_BITS; word++) {
+        uint64_t bits = take_word(region->bitmap, part, word);
+
+        if (bits != 0 && part->in_step) {
+            tell_word(part, word, bits, report);
+        } else if (bits != 0) {
+            tell_pages(region, part, word, bits, report);
+        }
     }
 }
 
@@ -321,14 +361,10 @@ void dirty_log_collect(struct dma *dma, struct dirty_report *report)
 {
     FOR_EACH_REGION(region, dma, report->first, report->last)
     {
-        struct part part;
+        if (region->dirty != NULL) {
+            struct part part = part_of(region, dma->log_shift, report);
 
-        if (region->dirty == NULL) {
-            continue;
-        }
-        part = part_of(region, dma->log_shift, report);
-        for (uint64_t word = part.seen_from / WORD_BITS; word <= part.seen_to / WORD_BITS; word++) {
-            collect_word(region, &part, word, report);
+            collect_part(region, &part, report);
         }
     }
 }

@@ -656,6 +656,47 @@ static int unmap_dirty(struct device *device, uint32_t argsz, uint64_t address, 
     return err;
 }
 
+/*
+ * Compares reports of random parts with a plain table of pages. Two regions with a gap between
+ * them, and logs that begin in the midst of a word of most reports, and before or after its first.
+ */
+static void test_report_agrees_with_a_plain_table(void **state)
+{
+    enum { PAGES = 600, GAP_FROM = 301, GAP_TO = 340 };
+    struct device *device = *state;
+    bool dirty[PAGES] = { false };
+    unsigned seed = 1;
+
+    map_memory(device, 0, GAP_FROM * PAGE);
+    map_memory(device, GAP_TO * PAGE, (PAGES - GAP_TO) * PAGE);
+    assert_int_equal(start(device, PAGE), 0);
+    for (int round = 0; round < 2000; round++) {
+        uint64_t first = (unsigned)rand_r(&seed) % PAGES;
+        uint64_t count = (unsigned)rand_r(&seed) % (PAGES - first) + 1;
+
+        for (int i = 0; i < 20; i++) {
+            unsigned page = (unsigned)rand_r(&seed) % PAGES;
+
+            if (page < GAP_FROM || page >= GAP_TO) {
+                mark(device->ctx, page * PAGE + 7, 1);
+                dirty[page] = true;
+            }
+        }
+        if (first >= GAP_FROM && first + count <= GAP_TO) {
+            assert_int_equal(report(device, first * PAGE, count * PAGE, PAGE), ENOENT);
+            continue;
+        }
+        assert_int_equal(report(device, first * PAGE, count * PAGE, PAGE), 0);
+        for (uint64_t i = 0; i < count; i++) {
+            assert_int_equal(bit(reported, i), dirty[first + i]);
+            dirty[first + i] = false;
+        }
+        for (uint64_t i = count; i % 64 != 0; i++) {
+            assert_false(bit(reported, i));
+        }
+    }
+}
+
 /* api.md 4.6.2: the request, the bitmap's header and the bitmap. */
 static void test_unmap_with_bitmap(void **state)
 {
@@ -739,6 +780,7 @@ int main(void)
         TEST(test_report_over_several_regions),
         TEST(test_report_of_unaligned_regions),
         TEST(test_report_converts_page_sizes),
+        TEST(test_report_agrees_with_a_plain_table),
         TEST(test_unmap_with_bitmap),
         TEST(test_unmap_with_bitmap_reports_the_last_marks),
         TEST(test_unmap_with_bitmap_errors),
