@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Accesses to registers: one at a time, posted, and several under way. */
 #include "bench/bench.h"
+#include "bench/bound.h"
 #include "bench/field.h"
 #include "bench/report.h"
 #include "bench/wire.h"
@@ -57,16 +58,23 @@ static void round_trips(struct field *field, const char *what, const struct wire
     static const struct {
         const char *name, *unit;
     } kinds[] = { { "p50", "us" }, { "p99", "us" }, { "rate", "k/s" } };
+    const struct bound bound = { frame->header.msg_size, frame->reply_size };
     struct tally tallies[3];
     char name[64];
 
     set_echo_of(field, frame, 1);
+    field_set_bare(field, BARE_WAITING, bound_serve_waiting, &bound);
+    if (field->placement == TWO_PROCESSORS) {
+        field_set_bare(field, BARE_SPINNING, bound_serve_spinning, &bound);
+    }
     field_run(field, rounds_of(field->bench), measure_round_trip, frame, tallies, 3);
     for (size_t i = 0; i < 3; i++) {
         snprintf(name, sizeof(name), "%s %s, %s", what, kinds[i].name,
                  placement_names[field->placement]);
         field_report(field, kinds[i].unit, &tallies[i], NULL, name);
     }
+    field_drop_bare(field, BARE_WAITING);
+    field_drop_bare(field, BARE_SPINNING);
 }
 
 /* --- posted --- */

@@ -25,7 +25,7 @@ struct tree {
 
 static void list(struct tree *tree, const struct field *field, enum contender who)
 {
-    tree->pids[0] = who == BARE ? field->echo.pid : field->servers[who].pid;
+    tree->pids[0] = who == BARE ? field->echoes[BARE].pid : field->servers[who].pid;
     tree->count = who == BARE ? 1 : procfs_add_descendants(tree->pids, 1, TREE_MAX);
 }
 

@@ -7,6 +7,8 @@
 
 const char *const field_names[CONTENDERS] = {
     [BARE] = "bare echo",
+    [BARE_WAITING] = "bare ppoll, peek, read, write",
+    [BARE_SPINNING] = "bare spinning peek, read, write",
     [STANDALONE] = "standalone",
     [BROKERED] = "broker",
     [STANDALONE_POLLING] = "standalone, adaptive wait",
@@ -47,17 +49,19 @@ void field_open(struct field *field, const struct bench *bench, enum placement p
     }
 }
 
-void field_drop_bare(struct field *field)
+void field_drop_bare(struct field *field, enum contender who)
 {
-    if (field->present[BARE]) {
-        echo_stop(&field->echo);
-        field->present[BARE] = false;
+    if (field->present[who]) {
+        echo_stop(&field->echoes[who]);
+        field->present[who] = false;
     }
 }
 
 void field_close(struct field *field)
 {
-    field_drop_bare(field);
+    for (enum contender who = BARE; who < STANDALONE; who++) {
+        field_drop_bare(field, who);
+    }
     for (enum contender who = STANDALONE; who < CONTENDERS; who++) {
         if (field->present[who]) {
             close(field->socks[who]);
@@ -66,18 +70,18 @@ void field_close(struct field *field)
     }
 }
 
-void field_set_bare(struct field *field, void (*serve)(int sock, const void *opaque),
-                    const void *opaque)
+void field_set_bare(struct field *field, enum contender who,
+                    void (*serve)(int sock, const void *opaque), const void *opaque)
 {
-    field_drop_bare(field);
-    echo_spawn(&field->echo, field->placement, serve, opaque);
-    field->socks[BARE] = field->echo.sock;
-    field->present[BARE] = true;
+    field_drop_bare(field, who);
+    echo_spawn(&field->echoes[who], field->placement, serve, opaque);
+    field->socks[who] = field->echoes[who].sock;
+    field->present[who] = true;
 }
 
 void field_set_echo(struct field *field, const struct echo_script *script)
 {
-    field_set_bare(field, echo_serve, script);
+    field_set_bare(field, BARE, echo_serve, script);
 }
 
 void field_run(struct field *field, size_t rounds, field_measure_fn *measure, const void *opaque,
@@ -122,7 +126,7 @@ static const struct series *baseline_of(const struct field *field, const struct 
 void field_report(const struct field *field, const char *unit, const struct tally *tally,
                   const struct tally *bare, const char *name)
 {
-    for (enum contender who = STANDALONE; who < CONTENDERS; who++) {
+    for (enum contender who = BARE + 1; who < CONTENDERS; who++) {
         if (field->present[who]) {
             report_series(unit, &tally->of[who], baseline_of(field, tally, bare, who), "%s: %s",
                           name, field_names[who]);

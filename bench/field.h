@@ -8,7 +8,9 @@
 #include "bench/stats.h"
 
 enum contender {
-    BARE, /* the baseline */
+    BARE,          /* the baseline */
+    BARE_WAITING,  /* what the kernel takes of a server; see bound.h */
+    BARE_SPINNING, /* ... that does not wait */
     STANDALONE,
     BROKERED,
     STANDALONE_POLLING,
@@ -22,7 +24,7 @@ struct field {
     enum placement placement;
     bool present[CONTENDERS];
     int socks[CONTENDERS]; /* of the clients */
-    struct echo echo;
+    struct echo echoes[STANDALONE];
     struct server servers[CONTENDERS];
 };
 
@@ -36,11 +38,13 @@ void field_open(struct field *field, const struct bench *bench, enum placement p
                 bool polling);
 void field_close(struct field *field);
 
-/* The baseline from now on: a process that runs @serve, see echo_spawn(), or an echo. */
-void field_set_bare(struct field *field, void (*serve)(int sock, const void *opaque),
-                    const void *opaque);
+/* One of the first from now on: a process that runs @serve, see echo_spawn(). */
+void field_set_bare(struct field *field, enum contender who,
+                    void (*serve)(int sock, const void *opaque), const void *opaque);
+void field_drop_bare(struct field *field, enum contender who);
+
+/* The baseline from now on: an echo. */
 void field_set_echo(struct field *field, const struct echo_script *script);
-void field_drop_bare(struct field *field);
 
 #define FIELD_VALUES_MAX 3
 

@@ -155,7 +155,7 @@ static void wakes(struct field *field, const struct interrupts *interrupts)
     struct tally tally;
     char name[64];
 
-    field_set_bare(field, serve_bare, interrupts);
+    field_set_bare(field, BARE, serve_bare, interrupts);
     field_run(field, rounds_of(field->bench), measure_wake, interrupts, &tally, 1);
     snprintf(name, sizeof(name), "interrupt to wake-up, %s", placement_names[field->placement]);
     field_report(field, "us", &tally, NULL, name);

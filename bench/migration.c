@@ -179,7 +179,7 @@ static void dirty_pages(struct field *field)
     field_run(field, rounds_of(field->bench), measure_report, NULL, tallies, 2);
     change(field, VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL, 0);
     field_report(field, "ms", &tallies[0], NULL, "dirty report of 1 TiB, 1 % of it dirty");
-    field_drop_bare(field);
+    field_drop_bare(field, BARE);
     field_report(field, "ns", &tallies[1], NULL, "translate + get + put of a page that gets dirty");
 }
 
