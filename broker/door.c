@@ -46,6 +46,9 @@ int door_start(struct door *door, struct session *session, size_t number, size_t
                                               .pipe = door->gate.reports,
                                               .role = CONTROL_BROKER_END,
                                               .state = CONTROL_STATE_IDLE };
+    /* A gate that was taken over must not keep the supervisor busy; others have less to say. */
+    door->messages = (struct rate)RATE(2 * plan->policy->limit_requests_per_second,
+                                       2 * plan->policy->limit_requests_per_second);
     return err;
 }
 
@@ -95,6 +98,8 @@ static void on_report(struct door *door, const struct control_report *report)
                     report->detail[0], report->detail[1], vetting_reason_name(report->detail[2]));
     } else if (report->event == CONTROL_EVENT_NEGOTIATED) {
         log_info("client-negotiated", "session=%s", door->name);
+    } else if (report->event == CONTROL_EVENT_SLOWED) {
+        log_warning("device-slowed", "session=%s", door->name);
     }
 }
 
@@ -189,6 +194,7 @@ static void on_channel(struct door *door, const struct jail_plan *plan)
     if (result == -EAGAIN) {
         return;
     }
+    rate_take(&door->messages);
     if (result > 0) {
         if (door->session->state < SESSION_ENDING) {
             on_message(door, plan, &message);
@@ -245,7 +251,9 @@ static void on_deadline(struct door *door)
 
 void door_poll(const struct door *door, struct pollfd *fds)
 {
-    fds[POLL_CHANNEL] = (struct pollfd){ .fd = door->channel.pipe, .events = POLLIN };
+    int channel = door_listens_at(door) == 0 ? door->channel.pipe : -1;
+
+    fds[POLL_CHANNEL] = (struct pollfd){ .fd = channel, .events = POLLIN };
     fds[POLL_GATE] = (struct pollfd){ .fd = door->gate.pidfd, .events = POLLIN };
 }
 

@@ -8,6 +8,7 @@
 #include "broker/gate.h"
 #include "broker/jail.h"
 #include "broker/log.h"
+#include "broker/rate.h"
 #include "ipc/control.h"
 
 #include <poll.h>
@@ -30,6 +31,7 @@ struct door {
     enum door_state state;
     struct gate_process gate;
     struct control_channel channel;     /* to the gate */
+    struct rate messages;               /* of the gate's */
     struct control_candidate candidate; /* while JUDGING */
     int64_t deadline;                   /* CLOCK_MONOTONIC in ms; 0: none */
     bool asked; /* while JUDGING: the other session, whether its clients are still there */
@@ -48,6 +50,12 @@ void door_free(struct door *door);
 
 /* Kills the gate. */
 void door_kill(struct door *door);
+
+/* When its gate is heard again, which says too much: CLOCK_MONOTONIC in ms; 0: it is heard. */
+static inline int64_t door_listens_at(const struct door *door)
+{
+    return rate_wait(&door->messages) > 0 ? door->messages.due / (RATE_SECOND / 1000) + 1 : 0;
+}
 
 /* True once the gate is reaped, or was never there. */
 static inline bool door_is_gone(const struct door *door)

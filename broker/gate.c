@@ -18,6 +18,7 @@
 #include "broker/gate.h"
 
 #include "broker/isolate.h"
+#include "broker/rate.h"
 #include "broker/vetting.h"
 #include "ipc/control.h"
 #include "ipc/fd.h"
@@ -51,7 +52,9 @@ struct gate {
     uint32_t io_fd_count;
     bool twin_made;
     bool negotiated;
-    struct timespec deadline; /* of the handshake */
+    int64_t deadline;     /* of the handshake, rate_clock() */
+    struct rate requests; /* of the device, each of which is work for us */
+    bool slowed;
     struct control_message in;
     struct control_message out;
 };
@@ -244,6 +247,16 @@ static void declare_io_fd(struct gate *gate, struct fd_list *fds)
     gate->io_fds[gate->io_fd_count++] = fd_list_take(fds, 0);
 }
 
+/* Whatever is asked for beyond the rate waits in the channel; the log says so once. */
+static void count_request(struct gate *gate)
+{
+    rate_take(&gate->requests);
+    if (!gate->slowed && rate_wait(&gate->requests) > 0) {
+        gate->slowed = true;
+        report(gate, CONTROL_EVENT_SLOWED, 0, 0, 0);
+    }
+}
+
 static void from_device(struct gate *gate)
 {
     AUTO_FD_LIST fds = { .count = 0 };
@@ -271,9 +284,11 @@ static void from_device(struct gate *gate)
         to_supervisor(gate, &gate->out);
         break;
     case CONTROL_TAKE:
+        count_request(gate);
         take(gate);
         break;
     case CONTROL_SEND:
+        count_request(gate);
         send_reply(gate);
         break;
     case CONTROL_NEGOTIATED:
@@ -292,8 +307,7 @@ static void serve(struct gate *gate)
     struct fd_list fds = { .count = 0 };
 
     fd_close(&gate->listener);
-    clock_gettime(CLOCK_MONOTONIC, &gate->deadline);
-    gate->deadline.tv_sec += gate->policy->handshake_seconds;
+    gate->deadline = rate_clock() + gate->policy->handshake_seconds * RATE_SECOND;
     fd_list_add(&fds, gate->client);
     gate->out.type = CONTROL_CLIENT;
     gate->out.tail_size = 0;
@@ -383,40 +397,35 @@ static bool handshaking(const struct gate *gate)
     return gate->client >= 0 && gate->listener < 0 && !gate->negotiated;
 }
 
-/* Time left for the handshake; ends the session if there is none. */
-static struct timespec time_left(struct gate *gate)
+/* Nanoseconds until there is something to do unasked, at the end of @pause at the latest if that is
+ * not 0; -1: never. Ends a handshake that takes too long. */
+static int64_t time_left(struct gate *gate, int64_t pause)
 {
-    struct timespec now;
-    struct timespec left;
+    int64_t left = gate->deadline - rate_clock();
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    left.tv_sec = gate->deadline.tv_sec - now.tv_sec;
-    left.tv_nsec = gate->deadline.tv_nsec - now.tv_nsec;
-    if (left.tv_nsec < 0) {
-        left.tv_nsec += 1000000000;
-        left.tv_sec--;
+    if (!handshaking(gate)) {
+        return pause > 0 ? pause : -1;
     }
-    if (left.tv_sec < 0) {
+    if (left < 0) {
         end(gate, CONTROL_END_HANDSHAKE_TIMEOUT, 0);
     }
-    return left;
+    return pause > 0 && pause < left ? pause : left;
 }
 
 static void loop(struct gate *gate)
 {
     for (;;) {
         bool accepting = gate->supervisor.state == CONTROL_STATE_ACCEPTING;
+        int64_t pause = rate_wait(&gate->requests);
+        int64_t left = time_left(gate, pause);
+        struct timespec timeout = { left / RATE_SECOND, left % RATE_SECOND };
         struct pollfd fds[] = {
             { .fd = gate->supervisor.fd, .events = POLLIN },
-            { .fd = gate->device.fd, .events = POLLIN },
+            { .fd = pause == 0 ? gate->device.fd : -1, .events = POLLIN },
             { .fd = accepting ? gate->listener : -1, .events = POLLIN },
         };
-        struct timespec left = { 0, 0 };
 
-        if (handshaking(gate)) {
-            left = time_left(gate);
-        }
-        if (ppoll(fds, 3, handshaking(gate) ? &left : NULL, NULL) < 0) {
+        if (ppoll(fds, 3, left >= 0 ? &timeout : NULL, NULL) < 0) {
             if (errno != EINTR) {
                 end(gate, CONTROL_END_ERROR, (uint32_t)errno);
             }
@@ -509,6 +518,8 @@ static _Noreturn void become_gate(const struct jail_plan *plan, const struct fil
         .device = { .fd = -1, .role = CONTROL_BROKER_END, .state = CONTROL_STATE_SEALED },
         .listener = -1,
         .client = -1,
+        .requests =
+            RATE(plan->policy->limit_requests_per_second, plan->policy->limit_requests_per_second),
     };
     sigset_t all;
     int err;

@@ -569,8 +569,9 @@ int64_t session_deadline(const struct session *session)
     bool doors_count = session->state < SESSION_ENDING && session->device_end[0] == '\0';
     int64_t first = session->deadline;
 
-    for (size_t i = 0; doors_count && i < session->door_count; i++) {
-        earlier(&first, session->doors[i].deadline);
+    for (size_t i = 0; i < session->door_count; i++) {
+        earlier(&first, doors_count ? session->doors[i].deadline : 0);
+        earlier(&first, door_listens_at(&session->doors[i]));
     }
     earlier(&first, session->watchdog.due);
     return first;

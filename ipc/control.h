@@ -213,6 +213,7 @@ static_assert(sizeof(struct control_probed) == 8, "layout");
 enum control_event {
     CONTROL_EVENT_DESCRIPTOR_REFUSED = 1, /* detail: command, errno, enum vetting_reason */
     CONTROL_EVENT_NEGOTIATED,             /* detail: none */
+    CONTROL_EVENT_SLOWED,                 /* the device asks for too much; detail: none */
 };
 
 struct control_report {

@@ -133,6 +133,8 @@ static const struct policy_key limit_keys[] = {
       .max = 256 * TIB }, /* sanitizers reserve most of an address space */
     { "descriptors", POLICY_KEY_INTEGER, "32", TARGET(policy, limit_descriptors), .min = 1,
       .max = 65536 },
+    { "requests_per_second", POLICY_KEY_INTEGER, "20000", TARGET(policy, limit_requests_per_second),
+      .min = 10, .max = 1000000 },
     { "cpu_percent", POLICY_KEY_INTEGER, "0", TARGET(policy, limit_cpu_percent), .min = 0,
       .max = 100000 },
     {},

@@ -85,7 +85,8 @@ struct policy {
 
     uint64_t limit_memory; /* bytes: RLIMIT_DATA; of a cgroup, without guest memory */
     uint32_t limit_descriptors;
-    uint32_t limit_cpu_percent; /* of one CPU, by a cgroup; 0: none */
+    uint32_t limit_requests_per_second; /* of a device process to each of its gates */
+    uint32_t limit_cpu_percent;         /* of one CPU, by a cgroup; 0: none */
 
     enum on_crash on_crash;
     uint32_t crash_max;

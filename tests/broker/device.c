@@ -18,6 +18,7 @@
  *   --await NAME     until the policy's resource of this name is not empty
  *   --reserve        have addresses for CRASH_TABLES
  *   --show-seal      write a limit of the message that seals the process
+ *   --use-descriptors    say how many descriptors there can be
  *   --once           end with status 3 when the first client has gone, whoever else has to know
  *
  * BAR0 has 8-byte registers; device.py has the same list.
@@ -348,6 +349,21 @@ static void make_ioeventfd(const char *kind)
     }
 }
 
+static void use_descriptors(void)
+{
+    int first = dup(STDERR_FILENO);
+    int last = first;
+    int next;
+
+    for (next = first; next >= 0; next = dup(STDERR_FILENO)) {
+        last = next;
+    }
+    if (errno != EMFILE || close_range((unsigned)first, (unsigned)last, 0) < 0) {
+        err(2, "descriptors");
+    }
+    say_line("descriptors %d", last + 1);
+}
+
 static void await_resource(const char *name)
 {
     char byte;
@@ -377,6 +393,10 @@ static bool obey(const char *option, const char *value, char **argv)
         while (fork() == 0) {
             pause();
         }
+        return false;
+    }
+    if (strcmp(option, "--use-descriptors") == 0) {
+        use_descriptors();
         return false;
     }
     if (strcmp(option, "--reserve") == 0) {

@@ -447,6 +447,7 @@ static int wait_for_input(struct pollfd *fds, nfds_t count, const struct timespe
                           const sigset_t *mask)
 {
     static const struct timespec no_time;
+    time_t end = timeout != NULL ? seconds + timeout->tv_sec + 1 : 0;
 
     if (count == 1) {
         return ppoll(fds, count, timeout, mask);
@@ -468,6 +469,9 @@ static int wait_for_input(struct pollfd *fds, nfds_t count, const struct timespe
         while (perform_next() && input_size >= 3) {
         }
         spins = 0;
+        if (timeout != NULL && seconds >= end) {
+            return 0;
+        }
     }
 }
 
@@ -597,6 +601,7 @@ static void make_gate(void)
         .device = { .fd = -1, .role = CONTROL_BROKER_END, .state = CONTROL_STATE_SEALED },
         .listener = -1,
         .client = -1,
+        .requests = RATE(20, 20),
     };
     memset(gate.regions, 0xff, sizeof(gate.regions));
     supervisor = (struct control_channel){ .fd = control[0],

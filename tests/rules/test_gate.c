@@ -257,6 +257,7 @@ int main(void)
         .dma_memory = MEMORY_KIND_MEMFD,
         .jail_uid = getuid(),
         .jail_gid = getgid(),
+        .limit_requests_per_second = 1000,
     };
     struct jail_plan plan = {
         .policy = &policy,

@@ -38,7 +38,8 @@ static const char full_policy[] =
     " 'jail': {'files': ['/etc/card.conf', '/usr/lib/.card'], 'syscalls': ['fsync', 'pread64'],\n"
     " 'threads': 7,\n"
     "          'optional': ['landlock', 'user-namespace'],\n"
-    "          'limits': {'memory': 2097152, 'descriptors': 5, 'cpu_percent': 150}},\n"
+    "          'limits': {'memory': 2097152, 'descriptors': 5,\n"
+    "                     'requests_per_second': 17, 'cpu_percent': 150}},\n"
     " 'restart': {'on_crash': 'stop', 'max': 0, 'within_seconds': 9, 'on_hang': 'log'},\n"
     " 'start_seconds': 11, 'poll_us': 0, 'watchdog_seconds': 12}\n";
 
@@ -71,6 +72,7 @@ static void test_default_of_every_key(void **state)
     assert_int_equal(policy->jail_optional, JAIL_LAYER_MDWE);
     assert_int_equal(policy->limit_memory, 64 << 20);
     assert_int_equal(policy->limit_descriptors, 32);
+    assert_int_equal(policy->limit_requests_per_second, 20000);
     assert_int_equal(policy->limit_cpu_percent, 0);
     assert_int_equal(policy->on_crash, ON_CRASH_RESTART);
     assert_int_equal(policy->crash_max, 5);
@@ -130,6 +132,7 @@ static void check_full_jail(const struct policy *policy)
     assert_int_equal(policy->jail_optional, JAIL_LAYER_LANDLOCK | JAIL_LAYER_USER_NAMESPACE);
     assert_int_equal(policy->limit_memory, 2097152);
     assert_int_equal(policy->limit_descriptors, 5);
+    assert_int_equal(policy->limit_requests_per_second, 17);
     assert_int_equal(policy->limit_cpu_percent, 150);
 }
 
@@ -192,8 +195,10 @@ static void test_unknown_key_is_named(void **state)
                               "unknown key, wanted one of access, max_regions, max_bytes, memory, "
                               "require_seals");
     policy_expect_value_error("irqs.max", "1", "unknown key, wanted one of max_vectors");
-    policy_expect_value_error("jail.limits.cpu", "1",
-                              "unknown key, wanted one of memory, descriptors, cpu_percent");
+    policy_expect_value_error(
+        "jail.limits.cpu", "1",
+        "unknown key, wanted one of memory, descriptors, requests_per_second, "
+        "cpu_percent");
     policy_expect_value_error(
         "jail.limit", "{}",
         "unknown key, wanted one of user, files, syscalls, threads, optional, limits");
@@ -552,7 +557,7 @@ static void test_wrong_type_of_every_value_is_named(void **state)
 {
     struct json_object *root = parse_full_policy();
 
-    assert_int_equal(break_values(root, root, ""), 3 * 64);
+    assert_int_equal(break_values(root, root, ""), 3 * 65);
     json_object_put(root);
 }
 
