@@ -265,7 +265,7 @@ static int look_for_urgent(struct connection *connection)
     static const struct timespec no_time;
     int err = 0;
 
-    if (frame_started(&connection->frame) || connection->unwatched == LOOK_AROUND) {
+    if (frame_started(&connection->frame) || connection->unwatched >= LOOK_AROUND) {
         connection->unwatched = 0;
         err = wait_for(connection, 0, &no_time);
     }

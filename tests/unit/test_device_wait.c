@@ -417,6 +417,23 @@ static void test_end_of_the_session_is_noticed_in_between(void **state)
     close(event);
 }
 
+/* As after a reply that could not be sent at once, for which the caller does not wait either. */
+static void test_attempts_count_as_messages(void **state)
+{
+    struct device *device = *state;
+    int event = eventfd(1, EFD_CLOEXEC);
+
+    queue(device, 2);
+    receive_many(device, 2);
+    while (device->ctx->connection.unwatched < 64) {
+        assert_int_equal(connection_receive(&device->ctx->connection, false), -EAGAIN);
+    }
+    device->ctx->transport->watch_fd = event;
+    assert_in_range(received_until(device, -ESHUTDOWN), 0, 64);
+    device->ctx->transport->watch_fd = -1;
+    close(event);
+}
+
 static void test_end_of_the_session_is_noticed_in_a_window(void **state)
 {
     struct device *device = *state;
@@ -467,6 +484,7 @@ int main(void)
         ATTACHED(test_sleep_that_was_long_leaves_it_closed),
         ATTACHED(test_watched_descriptor_is_served_in_between),
         ATTACHED(test_end_of_the_session_is_noticed_in_between),
+        ATTACHED(test_attempts_count_as_messages),
         ATTACHED(test_end_of_the_session_is_noticed_in_a_window),
         ATTACHED(test_client_that_goes_ends_a_window),
     };
