@@ -70,14 +70,15 @@ class HangingFile:
     """
     A file on a FUSE file system whose server, this process, never answers FLUSH: every close(2) of
     it waits, and not even SIGKILL ends that. Only root can mount it where other users' processes
-    meet it.
+    meet it. One that @answers is like any other file.
     """
 
     LOOKUP, FORGET, GETATTR, OPEN, FLUSH, INIT, INTERRUPT = 1, 2, 3, 14, 25, 26, 36
     ROOT = 1
 
-    def __init__(self, folder):
+    def __init__(self, folder, answers=False):
         self.folder = folder
+        self.answers = answers
         self.flushes = 0
         os.mkdir(folder)
         self.device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -112,7 +113,7 @@ class HangingFile:
         _, opcode, unique, node = struct.unpack_from("=IIQQ", request)
         if opcode == self.FLUSH:
             self.flushes += 1
-        if opcode in (self.FLUSH, self.FORGET, self.INTERRUPT):
+        if opcode in (self.FORGET, self.INTERRUPT) or (opcode == self.FLUSH and not self.answers):
             return
         body = self._body(opcode, node)
         error = 0 if body else -errno.ENOSYS
