@@ -102,6 +102,7 @@ int cgroup_open(const char *path, const struct policy *policy)
     bool cpu = policy->limit_cpu_percent > 0;
     AUTO_FD dir = own ? open_own() : open_directory(AT_FDCWD, path);
     struct statfs fs;
+    struct stat st;
     int err;
 
     if (dir < 0) {
@@ -109,6 +110,10 @@ int cgroup_open(const char *path, const struct policy *policy)
     }
     if (fstatfs(dir, &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC) {
         return -EOPNOTSUPP;
+    }
+    /* Root could write to it now, and not when the supervisor has given up its capabilities. */
+    if (fstat(dir, &st) < 0 || st.st_uid != geteuid()) {
+        return -EACCES;
     }
     err = own ? enter_leaf(dir) : 0;
     err = err == 0 ? write_file(dir, "cgroup.subtree_control", "+memory +pids") : err;

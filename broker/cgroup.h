@@ -15,7 +15,8 @@
  * limits. "self": the caller's own, which then moves into a leaf of its own below that, because a
  * cgroup cannot do both, have processes and distribute. Removes what brokers left that were killed.
  * Returns a descriptor of the caller's, or -errno: -EOPNOTSUPP is no cgroup of version 2, -EBUSY:
- * somebody else is in it, -ENOENT: a controller is missing, or it does not exist.
+ * somebody else is in it, -EACCES: it is somebody else's, -ENOENT: a controller is missing, or it
+ * does not exist.
  */
 int cgroup_open(const char *path, const struct policy *policy);
 
