@@ -58,6 +58,7 @@ struct destination {
     pid_t pid; /* 0: not ours */
     char dir[64];
     char socket[96];
+    char log[96];
 };
 
 /* Starts a broker, and connects to it or to the one that @options name. Ends the program if not. */

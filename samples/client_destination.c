@@ -54,9 +54,10 @@ static _Noreturn void become_broker(const struct destination *destination,
                       : INSTALLED_POLICY;
     }
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() == parent) {
+    if (getppid() == parent && freopen(destination->log, "w", stderr) != NULL) {
         execvp(argv[0], (char *const *)argv);
         warn("%s", argv[0]);
+        fflush(stderr);
     }
     _exit(127);
 }
@@ -70,6 +71,7 @@ static void start(struct destination *destination, const struct options *options
         err(EXIT_FAILURE, "%s", destination->dir);
     }
     snprintf(destination->socket, sizeof(destination->socket), "%s/socket", destination->dir);
+    snprintf(destination->log, sizeof(destination->log), "%s/log", destination->dir);
     destination->pid = fork();
     if (destination->pid < 0) {
         err(EXIT_FAILURE, "fork");
@@ -96,6 +98,20 @@ static int connect_to_it(struct destination *destination, struct vfu_client **cl
         poll(NULL, 0, 5);
     }
     return 0;
+}
+
+/* What the broker had to say. */
+static void show_log(const struct destination *destination)
+{
+    FILE *file = fopen(destination->log, "re");
+    char line[512];
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        fputs(line, stderr);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
 }
 
 /* The program may end anywhere. */
@@ -128,8 +144,10 @@ struct vfu_client *destination_open(struct destination *destination, const struc
         result = vfu_client_negotiate(client);
     }
     if (result != 0) {
+        show_log(destination);
         destination_close(destination);
-        errx(EXIT_FAILURE, "no destination: %s", strerror(abs(result)));
+        errx(EXIT_FAILURE, "no destination: %s",
+             result == -ECHILD ? "the broker for it has ended" : strerror(abs(result)));
     }
     return client;
 }
@@ -142,6 +160,7 @@ void destination_close(struct destination *destination)
     }
     if (destination->dir[0] != '\0') {
         unlink(destination->socket);
+        unlink(destination->log);
         rmdir(destination->dir);
     }
     *destination = (struct destination){ .pid = 0 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Live migration of a busy device, with what a person wants to know of it. */
+#include <err.h>
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -17,6 +18,7 @@
 #define MSIX_FLAGS (0x40u + PCI_MSIX_FLAGS) /* the device's first capability */
 #define ALARM_SECONDS 2
 #define MAX_ROUNDS 64
+#define FILL_TIMEOUT_MS 60000
 
 /* The device at one server, with the guest's memory and its interrupt there. */
 struct side {
@@ -80,8 +82,10 @@ static void set_to_work(struct vfu_client *client, const struct options *options
     must(vfu_client_region_write(client, CONFIG, MSIX_FLAGS, &enable, 2), "REGION_WRITE");
     must(vfu_client_region_write(client, SERVER_MSIX_BAR, PCI_MSIX_ENTRY_VECTOR_CTRL, &unmasked, 4),
          "REGION_WRITE");
-    if (options->fill) {
+    if (options->fill) { /* which takes its time where there is much of it */
+        vfu_client_set_timeout(client, FILL_TIMEOUT_MS);
         set_register(client, SERVER_REG_FILL, 1);
+        vfu_client_set_timeout(client, VFU_CLIENT_TIMEOUT_MS);
     }
     set_register(client, SERVER_REG_WINDOW, options->window);
     set_register(client, SERVER_REG_GUEST_ADDRESS, GUEST_IOVA);
@@ -240,6 +244,21 @@ static int carry_on(struct run *run, uint64_t at_source, uint64_t *at_destinatio
     return rung == 1 && at_source + *at_destination == 1 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* A device takes the state of one that is made like it. */
+static void expect_same_size(const struct run *run)
+{
+    uint64_t from = get_register(run->from.client, SERVER_REG_DATA_SIZE);
+    uint64_t to = get_register(run->to.client, SERVER_REG_DATA_SIZE);
+
+    if (from != to) {
+        errx(
+            EXIT_FAILURE,
+            "the destination's device has %llu bytes of memory, the source's %llu: name a --policy "
+            "that starts it with --size %llu",
+            (unsigned long long)to, (unsigned long long)from, (unsigned long long)from);
+    }
+}
+
 int migrate(struct vfu_client *client, const struct options *options)
 {
     static struct destination destination;
@@ -261,6 +280,7 @@ int migrate(struct vfu_client *client, const struct options *options)
     run.from = side_open(client, options->guest_size);
     set_to_work(client, options);
     run.to = side_open(destination_open(&destination, options), options->guest_size);
+    expect_same_size(&run);
     set_register(client, SERVER_REG_ALARM, (uint64_t)time(NULL) + ALARM_SECONDS);
     say("the destination waits, the alarm is set for %d seconds from now", ALARM_SECONDS);
 

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -63,7 +62,9 @@ def started(build, policy, socket):
 def run_client(arguments, source, *options):
     client = os.path.join(arguments.build, "samples/client")
     result = subprocess.run([client, "--json", *options, source], stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL, check=True)
+                            stderr=subprocess.PIPE, text=True, check=False)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(result.args)}: {result.stderr}{result.stdout}")
     return json.loads(result.stdout)
 
 
@@ -87,16 +88,16 @@ def report_blackout(arguments, directory):
         for _ in range(arguments.runs):
             for size in sizes:
                 runs[size].append(migrate(arguments, *sources[size]))
-    print(f"Blackout, ms, medians of {arguments.runs} runs\n")
+    print(f"Blackout, ms, median of {arguments.runs} runs\n")
     print("| state | dirty | " + " | ".join(PARTS[:-1]) + " | **blackout** | of the first |")
     print("|---|---" + "|---" * (len(PARTS) + 1) + "|")
     first = None
     for size in sizes:
-        medians = {key: statistics.median(run[key] for run in runs[size]) for key in runs[size][0]}
-        first = first or medians["total"]
-        parts = " | ".join(f"{medians[part]:.2f}" for part in PARTS[:-1])
-        print(f"| {size} | {medians['dirty']:.1f} MiB | {parts} | **{medians['total']:.2f}** "
-              f"| {medians['total'] / first:.2f} |")
+        run = sorted(runs[size], key=lambda run: run["total"])[arguments.runs // 2]
+        first = first or run["total"]
+        parts = " | ".join(f"{run[part]:.2f}" for part in PARTS[:-1])
+        print(f"| {size} | {run['dirty']:.1f} MiB | {parts} | **{run['total']:.2f}** "
+              f"| {run['total'] / first:.2f} |")
 
 
 def report_transfer(arguments, directory):

@@ -71,6 +71,10 @@ END
 start "$server" "$work/socket"
 check
 stop
+start "$server" --size 8M "$work/socket"
+! "$client" --no-tour "$work/socket" >"$work/out" 2>&1
+grep -q "a --policy that starts it with --size 8388608" "$work/out"
+stop
 start "$broker" --policy "$policy" --sock "$work/socket"
 check
 stop
