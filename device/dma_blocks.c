@@ -65,6 +65,17 @@ static inline struct place place_of(const struct dma_block_table *table, unsigne
     };
 }
 
+/* Which entries have the tag, as bits. Where in the bucket they are no processor can guess. */
+static unsigned matches(struct place place)
+{
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        found |= (unsigned)(DMA_LOAD(place.bucket->entries[i]) >> 32 == place.tag) << i;
+    }
+    return found;
+}
+
 bool dma_blocks_find(const struct dma_blocks *blocks, const struct dma_slab *slab, uint64_t address,
                      uint32_t *slot)
 {
@@ -74,12 +85,14 @@ bool dma_blocks_find(const struct dma_blocks *blocks, const struct dma_slab *sla
     for (; classes != 0; classes &= classes - 1) {
         struct place place = place_of(table, (unsigned)__builtin_ctz(classes), address);
 
-        for (unsigned i = 0; i < WAYS; i++) {
-            uint64_t entry = DMA_LOAD(place.bucket->entries[i]);
+        for (unsigned found = matches(place); found != 0; found &= found - 1) {
+            uint64_t entry = DMA_LOAD(place.bucket->entries[__builtin_ctz(found)]);
+            struct dma_range range;
 
-            if (entry >> 32 == place.tag && (uint32_t)entry != 0) {
+            if ((uint32_t)entry != 0) {
                 *slot = (uint32_t)entry - 1;
-                if (dma_range_has(dma_slab_range(slab, *slot), address)) {
+                dma_range_load(dma_slab_range(slab, *slot), &range);
+                if (dma_range_has(&range, address)) {
                     return true;
                 }
             }
@@ -129,25 +142,37 @@ static struct dma_block_table *table_new(unsigned shift)
     return table;
 }
 
+/* A table that is being filled. */
+struct filling {
+    const struct dma_slab *slab;
+    struct dma_block_table *table;
+    size_t entries;
+};
+
+static void fill_in(void *opaque, uint32_t slot)
+{
+    struct filling *filling = opaque;
+
+    filling->entries +=
+        replace_all(filling->table, dma_slab_range(filling->slab, slot), 0, slot + 1);
+}
+
 /* Makes the table twice as large, and puts everything into it. Returns false without memory. */
 static bool grow(struct dma_blocks *blocks, const struct dma_slab *slab)
 {
     struct dma_block_table *old = blocks->table;
-    struct dma_block_table *table = table_new(old != NULL ? old->shift + 1 : MIN_BUCKETS_SHIFT);
+    struct filling filling = {
+        .slab = slab,
+        .table = table_new(old != NULL ? old->shift + 1 : MIN_BUCKETS_SHIFT),
+    };
 
-    if (table == NULL) {
+    if (filling.table == NULL) {
         return false;
     }
-    blocks->entries = 0;
-    for (uint32_t slot = 0; slot < slab->used; slot++) {
-        const struct dma_range *range = dma_slab_range(slab, slot);
-
-        if (range->use != 0) {
-            blocks->entries += replace_all(table, range, 0, slot + 1);
-        }
-    }
-    table->outgrown = old;
-    DMA_STORE(blocks->table, table);
+    dma_slab_for_each(slab, fill_in, &filling);
+    filling.table->outgrown = old;
+    blocks->entries = filling.entries;
+    DMA_STORE(blocks->table, filling.table);
     return true;
 }
 

@@ -62,16 +62,16 @@ static inline size_t less_than(const uint64_t *ascending, size_t stride, size_t 
                                uint64_t address)
 {
     const uint8_t *base = (const uint8_t *)ascending;
-    size_t less = 0;
+    size_t before = 0;
 
-    while (count > 1) {
-        size_t half = count / 2;
-        const uint64_t *place = (const uint64_t *)(base + (less + half - 1) * stride);
+    while (count > 0) {
+        size_t half = (count + 1) / 2;
+        bool less = DMA_LOAD(*(const uint64_t *)(base + (before + half - 1) * stride)) < address;
 
-        less += half & -(size_t)(DMA_LOAD(*place) < address);
+        before += __builtin_expect_with_probability(less, true, 0.5) ? half : 0;
         count -= half;
     }
-    return less + (count == 1 && DMA_LOAD(*(const uint64_t *)(base + less * stride)) < address);
+    return before;
 }
 
 /* The number of leaves that end before @address. */
@@ -122,11 +122,10 @@ struct dma_region *dma_index_find(const struct dma_index *index, uint64_t first,
     return dma_slab_region(&index->slab, slot);
 }
 
-/* The handle that this thread was told last: of any index, whose handles are no other's. */
-static _Thread_local uint64_t recent __attribute__((tls_model("initial-exec")));
+_Thread_local uint64_t dma_index_recent;
 
-static bool look_up(const struct dma_index *index, uint64_t address, struct dma_range *range,
-                    uint64_t *handle)
+bool dma_index_search(const struct dma_index *index, uint64_t address, struct dma_range *range,
+                      uint64_t *handle)
 {
     uint64_t sequence;
     bool found;
@@ -145,18 +144,9 @@ static bool look_up(const struct dma_index *index, uint64_t address, struct dma_
         /* No load above can be later than this one: each of them acquires. */
     } while (__atomic_load_n(&index->sequence, __ATOMIC_RELAXED) != sequence);
     if (found) {
-        recent = *handle;
+        dma_index_recent = *handle;
     }
     return found;
-}
-
-bool dma_index_look_up(const struct dma_index *index, uint64_t address, struct dma_range *range,
-                       uint64_t *handle)
-{
-    *handle = recent;
-    return (dma_slab_look_up(&index->slab, *handle, range) && range->first <= address &&
-            address <= range->last) ||
-           look_up(index, address, range, handle);
 }
 
 /* --- changing: by the context's thread --- */

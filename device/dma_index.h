@@ -56,11 +56,26 @@ void dma_index_remove(struct dma_index *index, const struct dma_region *region);
 struct dma_region *dma_index_find(const struct dma_index *index, uint64_t first, uint64_t last);
 
 /*
+ * The handle that this thread was told last: of any index, whose handles are no other's. These are
+ * 8 of the bytes that the C library has for libraries which are loaded late.
+ */
+extern _Thread_local uint64_t dma_index_recent __attribute__((tls_model("initial-exec")));
+
+/* What follows, without a guess. */
+bool dma_index_search(const struct dma_index *index, uint64_t address, struct dma_range *range,
+                      uint64_t *handle);
+
+/*
  * For any thread: copies what is known of the region that has @address, and tells its handle. False
  * if none has.
  */
-bool dma_index_look_up(const struct dma_index *index, uint64_t address, struct dma_range *range,
-                       uint64_t *handle);
+static inline bool dma_index_look_up(const struct dma_index *index, uint64_t address,
+                                     struct dma_range *range, uint64_t *handle)
+{
+    *handle = dma_index_recent;
+    return (dma_slab_look_up(&index->slab, *handle, range) && dma_range_has(range, address)) ||
+           dma_index_search(index, address, range, handle);
+}
 
 static inline size_t dma_index_count(const struct dma_index *index)
 {

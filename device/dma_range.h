@@ -53,7 +53,8 @@ static inline void dma_range_store(struct dma_range *shared, const struct dma_ra
     __atomic_store_n(&shared->use, range->use, __ATOMIC_SEQ_CST);
 }
 
-static inline bool dma_range_has(const struct dma_range *shared, uint64_t address)
+/* One comparison, because a processor cannot guess on which side of a region an address is. */
+static inline bool dma_range_has(const struct dma_range *range, uint64_t address)
 {
-    return DMA_LOAD(shared->first) <= address && address <= DMA_LOAD(shared->last);
+    return address - range->first <= range->last - range->first;
 }

@@ -6,28 +6,24 @@
 #include <stdlib.h>
 
 #define CACHE_LINE 64u
-#define MAX_SLOTS (DMA_SLAB_FIRST_CHUNK * ((1u << DMA_SLAB_CHUNKS) - 1))
+#define FIRST_CHUNK 64u
+#define LAST_CHUNK 21u /* in which the bits for a place suffice */
 
 /* Uses of all slots of all contexts. */
 static uint32_t uses;
-
-static uint32_t chunk_size(unsigned chunk)
-{
-    return DMA_SLAB_FIRST_CHUNK << chunk;
-}
 
 void dma_slab_fini(struct dma_slab *slab)
 {
     for (unsigned i = 0; i < DMA_SLAB_CHUNKS; i++) {
         free(slab->memory[i]);
     }
-    *slab = (struct dma_slab){ .used = 0 };
+    *slab = (struct dma_slab){ .next = 0 };
 }
 
 /* Ranges on cache lines of their own, and the regions behind them. Returns false without memory. */
 static bool make_chunk(struct dma_slab *slab, unsigned chunk)
 {
-    size_t count = chunk_size(chunk);
+    size_t count = FIRST_CHUNK << chunk;
     uint8_t *memory =
         calloc(1, CACHE_LINE + count * (sizeof(struct dma_range) + sizeof(struct dma_region)));
     struct dma_range *ranges;
@@ -38,24 +34,28 @@ static bool make_chunk(struct dma_slab *slab, unsigned chunk)
     slab->memory[chunk] = memory;
     ranges = (void *)(memory + CACHE_LINE - (uintptr_t)memory % CACHE_LINE);
     slab->regions[chunk] = (void *)(ranges + count);
-    DMA_STORE(slab->ranges[chunk], ranges);
+    DMA_STORE(slab->chunks[chunk].ranges, ranges);
+    /* Whoever sees the size sees the rest. */
+    DMA_STORE(slab->chunks[chunk].size, (uint32_t)count);
     return true;
 }
 
 /* A slot that was never used. */
 static struct dma_region *take_new(struct dma_slab *slab)
 {
+    uint32_t slot = slab->next;
+    unsigned chunk = slot >> DMA_SLAB_PLACE_BITS;
     struct dma_region *region;
-    uint32_t position;
-    unsigned chunk = dma_slab_chunk_of(slab->used, &position);
 
-    if (slab->used == MAX_SLOTS || (slab->memory[chunk] == NULL && !make_chunk(slab, chunk))) {
+    if (chunk > LAST_CHUNK || (slab->memory[chunk] == NULL && !make_chunk(slab, chunk))) {
         return NULL;
     }
-    region = &slab->regions[chunk][position];
-    region->range = &slab->ranges[chunk][position];
-    region->slot = slab->used;
-    DMA_STORE(slab->used, slab->used + 1);
+    region = dma_slab_region(slab, slot);
+    region->range = dma_slab_range(slab, slot);
+    region->slot = slot;
+    slab->next = dma_slab_place(slot + 1) < slab->chunks[chunk].size
+                     ? slot + 1
+                     : (chunk + 1) << DMA_SLAB_PLACE_BITS;
     return region;
 }
 
@@ -102,39 +102,58 @@ void dma_slab_give(struct dma_slab *slab, struct dma_region *region)
 
 struct dma_region *dma_slab_region(const struct dma_slab *slab, uint32_t slot)
 {
-    uint32_t position;
-    unsigned chunk = dma_slab_chunk_of(slot, &position);
-
-    return &slab->regions[chunk][position];
+    return &slab->regions[slot >> DMA_SLAB_PLACE_BITS][dma_slab_place(slot)];
 }
 
-static bool is_mapped_at(const struct dma_region *region, const uint8_t *address, uint64_t length)
+/* The first slot from @slot on that was ever made; UINT32_MAX if there is none. */
+static uint32_t slot_from(const struct dma_slab *slab, uint32_t slot)
 {
-    const uint8_t *start;
-
-    /* First: while there is no use the rest is being changed. */
-    if (__atomic_load_n(&region->range->use, __ATOMIC_SEQ_CST) == 0 ||
-        DMA_LOAD(region->range->vaddr) == NULL) {
-        return false;
+    for (unsigned chunk = slot >> DMA_SLAB_PLACE_BITS; chunk <= LAST_CHUNK; chunk++) {
+        if (dma_slab_place(slot) < DMA_LOAD(slab->chunks[chunk].size)) {
+            return slot;
+        }
+        slot = (chunk + 1) << DMA_SLAB_PLACE_BITS;
     }
-    start = region->info.mapping.iov_base;
-    return address >= start ? (uint64_t)(address - start) < region->info.mapping.iov_len
-                            : (uint64_t)(start - address) < length;
+    return UINT32_MAX;
 }
 
-struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t slot, const uint8_t *address,
+#define FOR_EACH_SLOT(slot, slab, from)                                                            \
+    for (uint32_t slot = slot_from((slab), (from)); slot != UINT32_MAX;                            \
+         slot = slot_from((slab), slot + 1))
+
+static bool is_mapped_at(const struct dma_slab *slab, uint32_t slot, const uint8_t *address,
+                         uint64_t length)
+{
+    const struct dma_range *range = dma_slab_range(slab, slot);
+    const struct iovec *mapping = &dma_slab_region(slab, slot)->info.mapping;
+    const uint8_t *start = mapping->iov_base;
+
+    return __atomic_load_n(&range->use, __ATOMIC_SEQ_CST) != 0 && DMA_LOAD(range->vaddr) != NULL &&
+           (address >= start ? (uint64_t)(address - start) < mapping->iov_len
+                             : (uint64_t)(start - address) < length);
+}
+
+struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t from, const uint8_t *address,
                                  uint64_t length)
 {
-    uint32_t used = DMA_LOAD(slab->used);
-
-    for (; slot < used; slot++) {
-        struct dma_region *region = dma_slab_region(slab, slot);
-
-        if (is_mapped_at(region, address, length)) {
-            return region;
+    FOR_EACH_SLOT(slot, slab, from)
+    {
+        if (is_mapped_at(slab, slot, address, length)) {
+            return dma_slab_region(slab, slot);
         }
     }
     return NULL;
+}
+
+void dma_slab_for_each(const struct dma_slab *slab, void (*visit)(void *opaque, uint32_t slot),
+                       void *opaque)
+{
+    FOR_EACH_SLOT(slot, slab, 0)
+    {
+        if (dma_slab_range(slab, slot)->use != 0) {
+            visit(opaque, slot);
+        }
+    }
 }
 
 bool dma_slab_look_up_details(const struct dma_slab *slab, uint64_t handle,

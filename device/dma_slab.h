@@ -3,29 +3,34 @@
  * The memory of DMA regions: in slots that are used again, but stay until the context is
  * destroyed, so that whoever comes too late finds that the region is gone, and not other data.
  *
- * A handle names one use of one slot, and no other one of any context: its lower half, never 0,
- * is the slot's number and 1, its upper half the use's. It goes to programs in dma_sg_t.
+ * Slots come in chunks, each twice as large as the one before: the upper bits of a slot's number
+ * tell the chunk, the others the place in it. A handle names one use of one slot, and no other one
+ * of any context: its lower half, never 0, is the slot's number and 1, its upper half the use's. It
+ * goes to programs in dma_sg_t.
  */
 #pragma once
 
 #include "device/dma_range.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct dma_region;
 struct dirty_bitmap;
 
-/* Slots come in chunks of which each is twice as large as the one before. */
-#define DMA_SLAB_CHUNKS 26
-#define DMA_SLAB_FIRST_CHUNK 64u
+#define DMA_SLAB_CHUNKS 32
+#define DMA_SLAB_PLACE_BITS 27
 
 struct dma_slab {
-    struct dma_range *ranges[DMA_SLAB_CHUNKS];
-    struct dma_region *regions[DMA_SLAB_CHUNKS];
-    void *memory[DMA_SLAB_CHUNKS]; /* which both of them are in */
+    struct dma_chunk {
+        struct dma_range *ranges;
+        uint32_t size; /* in slots; 0: there is no such chunk */
+    } chunks[DMA_SLAB_CHUNKS];
+    struct dma_region *regions[DMA_SLAB_CHUNKS]; /* of the same slots */
+    void *memory[DMA_SLAB_CHUNKS];               /* which both of them are in */
     struct dma_region *spare;
-    uint32_t used; /* slots that were ever given out */
+    uint32_t next; /* the first slot that was never given out */
 };
 
 /* What is needed of a region only if its range's state says so. */
@@ -47,15 +52,19 @@ struct dma_region *dma_slab_take(struct dma_slab *slab, uint32_t *use);
 /* The region's handle means nothing from now on. */
 void dma_slab_give(struct dma_slab *slab, struct dma_region *region);
 
-/* For the context's thread: what is in a slot that was given out. */
+/* For any thread: what is in a slot that was given out. */
 struct dma_region *dma_slab_region(const struct dma_slab *slab, uint32_t slot);
 
 /*
- * For any thread, also in a signal handler: the first region from slot @slot on that has any of
+ * For any thread, also in a signal handler: the first region from slot @from on that has any of
  * the @length bytes mapped that are at @address here, or NULL.
  */
-struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t slot, const uint8_t *address,
+struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t from, const uint8_t *address,
                                  uint64_t length);
+
+/* Calls @visit for each slot that has a region. For the context's thread. */
+void dma_slab_for_each(const struct dma_slab *slab, void (*visit)(void *opaque, uint32_t slot),
+                       void *opaque);
 
 /* For any thread: what else is known of the region that @handle names. False if it is gone. */
 bool dma_slab_look_up_details(const struct dma_slab *slab, uint64_t handle,
@@ -66,22 +75,17 @@ static inline uint64_t dma_slab_handle(uint32_t slot, uint32_t use)
     return (uint64_t)use << 32 | (slot + 1);
 }
 
-/* Chunk k starts with slot 64 * (2^k - 1). */
-static inline unsigned dma_slab_chunk_of(uint32_t slot, uint32_t *position)
+static inline uint32_t dma_slab_place(uint32_t slot)
 {
-    unsigned chunk = 31 - (unsigned)__builtin_clz(slot / DMA_SLAB_FIRST_CHUNK + 1);
-
-    *position = slot - DMA_SLAB_FIRST_CHUNK * ((1u << chunk) - 1);
-    return chunk;
+    return slot & ((1u << DMA_SLAB_PLACE_BITS) - 1);
 }
 
 /* For any thread: the range in a slot that was given out. */
 static inline struct dma_range *dma_slab_range(const struct dma_slab *slab, uint32_t slot)
 {
-    uint32_t position;
-    unsigned chunk = dma_slab_chunk_of(slot, &position);
+    const struct dma_chunk *chunk = &slab->chunks[slot >> DMA_SLAB_PLACE_BITS];
 
-    return &DMA_LOAD(slab->ranges[chunk])[position];
+    return &DMA_LOAD(chunk->ranges)[dma_slab_place(slot)];
 }
 
 /* For any thread: the range of the region that @handle names. False if it is gone. */
@@ -92,7 +96,7 @@ static inline bool dma_slab_look_up(const struct dma_slab *slab, uint64_t handle
     uint32_t use = (uint32_t)(handle >> 32);
     const struct dma_range *shared;
 
-    if (slot >= DMA_LOAD(slab->used)) {
+    if (dma_slab_place(slot) >= DMA_LOAD(slab->chunks[slot >> DMA_SLAB_PLACE_BITS].size)) {
         return false;
     }
     shared = dma_slab_range(slab, slot);

@@ -97,7 +97,8 @@ int vfu_addr_to_sgl(vfu_ctx_t *ctx, vfu_dma_addr_t dma_addr, size_t len, dma_sg_
 }
 
 /* Finds the region of an entry that lies within it. Returns 0 or -EINVAL. */
-static int find_range(const struct vfu_ctx *ctx, const struct dma_sg *sg, struct dma_range *range)
+static inline int find_range(const struct vfu_ctx *ctx, const struct dma_sg *sg,
+                             struct dma_range *range)
 {
     uint64_t size;
 
