@@ -126,11 +126,15 @@ static bool is_mapped_at(const struct dma_slab *slab, uint32_t slot, const uint8
 {
     const struct dma_range *range = dma_slab_range(slab, slot);
     const struct iovec *mapping = &dma_slab_region(slab, slot)->info.mapping;
-    const uint8_t *start = mapping->iov_base;
+    const uint8_t *start;
 
-    return __atomic_load_n(&range->use, __ATOMIC_SEQ_CST) != 0 && DMA_LOAD(range->vaddr) != NULL &&
-           (address >= start ? (uint64_t)(address - start) < mapping->iov_len
-                             : (uint64_t)(start - address) < length);
+    /* First: while there is no use the rest is being changed. */
+    if (__atomic_load_n(&range->use, __ATOMIC_SEQ_CST) == 0 || DMA_LOAD(range->vaddr) == NULL) {
+        return false;
+    }
+    start = mapping->iov_base;
+    return address >= start ? (uint64_t)(address - start) < mapping->iov_len
+                            : (uint64_t)(start - address) < length;
 }
 
 struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t from, const uint8_t *address,
