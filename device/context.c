@@ -145,6 +145,7 @@ void context_pause(void)
 void context_end_session(struct vfu_ctx *ctx)
 {
     dma_remove_all(ctx);
+    memory_guard_end(&ctx->session.dma);
     reset_lost_connection(ctx);
     irqs_close_all(&ctx->session.irqs);
     resample_set(ctx, -1);

@@ -253,6 +253,9 @@ static int check_limits(const struct vfu_ctx *ctx, const struct dma_request *req
         dma_index_count(&dma->index) >= transport->max_dma_regions) {
         return -EINVAL;
     }
+    if (request->fd >= 0 && !memory_guard_has_zeros(dma, transport->max_dma_bytes)) {
+        return -EINVAL;
+    }
     if (request->fd >= 0 && (__builtin_add_overflow(dma->bytes, request->size, &bytes) ||
                              bytes > transport->max_dma_bytes)) {
         return -EINVAL;

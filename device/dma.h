@@ -41,7 +41,9 @@ struct dma {
     uint64_t bytes;           /* of all regions that have memory here */
     unsigned log_shift;       /* dirty pages are logged: log2 of their size; 0: they are not */
     size_t log_bytes;         /* that all dirty bitmaps take */
-    struct dma *next_guarded; /* of memory_guard.c */
+    struct dma *next_guarded; /* these three are of memory_guard.c */
+    int zeros;                /* the session's own; owned; -1: those of the process */
+    uint64_t zeros_used;      /* bytes, by the session */
     bool faulted;             /* some memory of the session was found to be gone */
     bool fault_logged;
 };

@@ -28,16 +28,23 @@ static struct dma *list;
 static unsigned handlers; /* that may be walking the list */
 
 static struct sigaction previous;
+
+/* Of a sealed process, for the sessions of all its contexts. */
 static int zeros = -1;
 static uint64_t zeros_used; /* bytes of the file */
 
 /* Puts zeros in place of @length bytes at @start. */
-static bool replace(uint8_t *start, uint64_t length, int prot)
+static bool replace(struct dma *dma, uint8_t *start, uint64_t length, int prot)
 {
-    uint64_t offset = __atomic_fetch_add(&zeros_used, length, __ATOMIC_RELAXED);
+    uint64_t offset = __atomic_fetch_add(&dma->zeros_used, length, __ATOMIC_RELAXED);
+    int file = dma->zeros;
 
+    if (file < 0) {
+        file = zeros;
+        offset = __atomic_fetch_add(&zeros_used, length, __ATOMIC_RELAXED);
+    }
     return offset <= CONTROL_ZEROS_SIZE - length &&
-           mmap(start, length, prot, MAP_SHARED | MAP_FIXED, zeros, (off_t)offset) != MAP_FAILED;
+           mmap(start, length, prot, MAP_SHARED | MAP_FIXED, file, (off_t)offset) != MAP_FAILED;
 }
 
 /* Marks every region that has any of these bytes: regions of one file may have them in common. */
@@ -83,7 +90,7 @@ static bool cover(struct dma *dma, const struct dma_region *region, uint8_t *add
     /* Before the regions are looked at: one that is made meanwhile sees this. */
     __atomic_store_n(&region->mapping->faulted, true, __ATOMIC_SEQ_CST);
     mark(dma, part.iov_base, part.iov_len);
-    return replace(part.iov_base, part.iov_len, (int)region->info.prot);
+    return replace(dma, part.iov_base, part.iov_len, (int)region->info.prot);
 }
 
 static bool cover_any(uint8_t *address)
@@ -153,14 +160,6 @@ static int install(void)
     struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
     struct sigaction present;
 
-    if (zeros < 0) {
-        int fd = make_zeros();
-
-        if (fd < 0) {
-            return fd;
-        }
-        memory_guard_use(fd);
-    }
     if (sigaction(SIGBUS, NULL, &present) < 0) {
         return -errno;
     }
@@ -182,6 +181,34 @@ int memory_guard_install(void)
     return err;
 }
 
+int memory_guard_begin(struct dma *dma)
+{
+    if (dma->zeros < 0) {
+        int fd = make_zeros();
+
+        if (fd < 0) {
+            return fd;
+        }
+        dma->zeros = fd;
+    }
+    return memory_guard_install();
+}
+
+void memory_guard_end(struct dma *dma)
+{
+    if (dma->zeros_used > 0) {
+        fd_close(&dma->zeros);
+    }
+    dma->zeros_used = 0;
+}
+
+bool memory_guard_has_zeros(const struct dma *dma, uint64_t limit)
+{
+    uint64_t share = CONTROL_ZEROS_SIZE / (2 * CONTROL_MAX_CHANNELS);
+
+    return __atomic_load_n(&dma->zeros_used, __ATOMIC_RELAXED) <= (limit < share ? limit : share);
+}
+
 void memory_guard_use(int fd)
 {
     fd_close(&zeros);
@@ -197,6 +224,7 @@ void memory_guard_settle(void)
 
 void memory_guard_add(struct dma *dma)
 {
+    dma->zeros = -1;
     pthread_mutex_lock(&list_lock);
     dma->next_guarded = list;
     __atomic_store_n(&list, dma, __ATOMIC_SEQ_CST);
@@ -214,4 +242,5 @@ void memory_guard_remove(struct dma *dma)
     }
     memory_guard_settle();
     pthread_mutex_unlock(&list_lock);
+    fd_close(&dma->zeros);
 }

@@ -12,10 +12,13 @@
  *
  * The zeros are of a sparse file in memory, each part of which is used for one range only: the
  * device may write there, and must not read it elsewhere. That takes memory which RLIMIT_DATA does
- * not count, as writing to guest memory itself does.
+ * not count, as writing to guest memory itself does; and it stays when the range has gone. So a
+ * client that takes its memory away again and again may give no more after as much as all of it,
+ * and what its session took is given back at its end.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct dma;
@@ -28,9 +31,18 @@ int memory_guard_install(void);
 
 /*
  * Gives it the file of zeros, which it owns from then on: sealed processes get one from the
- * broker. Another one makes its own in memory_guard_install().
+ * broker, which lasts as long as they.
  */
 void memory_guard_use(int zeros);
+
+/* In a process that is not sealed: makes zeros for a session. Returns 0 or a negative errno. */
+int memory_guard_begin(struct dma *dma);
+
+/* The session has ended, and all its regions have gone. */
+void memory_guard_end(struct dma *dma);
+
+/* Whether more memory can be given: the session has used no more than @limit bytes of zeros. */
+bool memory_guard_has_zeros(const struct dma *dma, uint64_t limit);
 
 /* Faults in the regions of @dma are ours from now on, until it is taken out again. */
 void memory_guard_add(struct dma *dma);

@@ -50,7 +50,7 @@ static int socket_attach(struct transport *transport, struct vfu_ctx *ctx, bool 
         return errno == EWOULDBLOCK ? -EAGAIN : -errno;
     }
     if (ctx->session.dma.enabled) {
-        err = memory_guard_install();
+        err = memory_guard_begin(&ctx->session.dma);
     }
     if (err < 0) {
         return err;

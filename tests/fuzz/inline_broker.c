@@ -45,7 +45,7 @@ static int seal_nothing(const struct seal_party *parties, size_t count, struct c
 {
     int result = ioeventfds_collect(parties[0].ctx->ioeventfds, parties[0].io_fds);
 
-    if (result < 0 || memory_guard_install() < 0) {
+    if (result < 0 || memory_guard_begin(&parties[0].ctx->session.dma) < 0) {
         errx(1, "seal");
     }
     for (uint32_t i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {

@@ -389,8 +389,8 @@ static void test_end_of_the_session_drops_what_waits(void **state)
     assert_int_equal(device_count_descriptors(), before + 5);
     vfu_destroy_ctx(device->ctx);
     device->ctx = NULL;
-    /* Gone are also epoll, timer, listener and client. */
-    assert_int_equal(device_count_descriptors(), before - 4);
+    /* Gone are also epoll, timer, listener, client and zeros. */
+    assert_int_equal(device_count_descriptors(), before - 5);
     close(event);
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -343,6 +344,84 @@ static void test_client_cannot_take_all_mappings(void **state)
     close(file);
 }
 
+/* What this process keeps in its files of zeros, in bytes. */
+static uint64_t memory_of_zeros(void)
+{
+    uint64_t bytes = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        char path[32], target[64];
+        struct stat status;
+        ssize_t n;
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        n = readlink(path, target, sizeof(target));
+        if (n > 0 && memmem(target, (size_t)n, "memfd:zeros", 11) != NULL) {
+            assert_int_equal(fstat(fd, &status), 0);
+            bytes += (uint64_t)status.st_blocks * 512;
+        }
+    }
+    return bytes;
+}
+
+static void lose_memory(struct device *device, uint64_t address)
+{
+    volatile uint8_t *memory_here = pointer(device, address, PAGES * PAGE);
+
+    for (uint64_t i = 0; i < PAGES; i++) {
+        memory_here[i * PAGE] = 1;
+    }
+}
+
+static void unmap(struct device *device, uint64_t address)
+{
+    const struct vfio_user_dma_unmap unmap = { .argsz = 24, .addr = address, .size = PAGES * PAGE };
+
+    assert_int_equal(device_request(device, VFIO_USER_DMA_UNMAP, &unmap, sizeof(unmap), NULL, 0),
+                     0);
+}
+
+static void test_zeros_go_with_the_session(void **state)
+{
+    struct device *device = *state;
+
+    guard();
+    assert_int_equal(ftruncate(memory[0], 0), 0);
+    lose_memory(device, GONE);
+    assert_true(memory_of_zeros() >= PAGES * PAGE);
+    close(device->client);
+    device->client = -1;
+    assert_int_equal(vfu_run_ctx(device->ctx), -1);
+    assert_int_equal(memory_of_zeros(), 0);
+    device_attach(device);
+    guard();
+    assert_int_equal(map(device, GONE, memory[1]), 0);
+    assert_int_equal(ftruncate(memory[1], 0), 0);
+    lose_memory(device, GONE);
+}
+
+/* Zeros are memory too, which is there until the session ends. */
+static void test_memory_that_goes_again_and_again_is_einval(void **state)
+{
+    struct device *device = *state;
+    unsigned times = 0;
+
+    guard();
+    unmap(device, STAYS);
+    device->ctx->transport->max_dma_bytes = 4 * PAGES * PAGE;
+    for (int err = 0; err == 0; times++) {
+        assert_in_range(times, 0, 5);
+        assert_int_equal(ftruncate(memory[0], 0), 0);
+        lose_memory(device, GONE);
+        unmap(device, GONE);
+        assert_int_equal(ftruncate(memory[0], PAGES * PAGE), 0);
+        err = map(device, GONE, memory[0]);
+        assert_true(err == 0 || err == EINVAL);
+    }
+    assert_true(times > 1);
+    assert_true(memory_of_zeros() <= 5 * PAGES * PAGE);
+}
+
 static void test_log_says_so_once(void **state)
 {
     volatile uint8_t *here[2] = { pointer(*state, GONE, PAGE), pointer(*state, STAYS, PAGE) };
@@ -458,6 +537,8 @@ int main(void)
         GUARDED(test_new_regions_have_no_zeros_of_old_ones),
         GUARDED(test_many_parts_that_are_gone_become_one),
         GUARDED(test_client_cannot_take_all_mappings),
+        GUARDED(test_zeros_go_with_the_session),
+        GUARDED(test_memory_that_goes_again_and_again_is_einval),
         GUARDED(test_log_says_so_once),
         GUARDED(test_hole_reads_zeros_and_is_no_fault),
         GUARDED(test_program_s_handler_gets_what_is_not_ours),
