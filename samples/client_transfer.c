@@ -121,7 +121,7 @@ static int start_reader(uint64_t size)
     uint64_t seen = 0;
     int pair[2];
     ssize_t n;
-    pid_t pid;
+    pid_t pid = -1;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 || (pid = fork()) < 0) {
         must(-errno, "a process to compare with");
