@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 /* Namespaces that clone(2) could make; its other flags are a thread's or a fork's. */
@@ -154,14 +155,19 @@ static bool policy_lists(const struct policy *policy, const char *syscall)
     return false;
 }
 
-bool filter_start_denies(const char *syscall)
+static bool is_listed(const char *const *names, size_t count, const char *syscall)
 {
-    for (size_t i = 0; i < filter_start_denied_count; i++) {
-        if (strcmp(filter_start_denied[i], syscall) == 0) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], syscall) == 0) {
             return true;
         }
     }
     return false;
+}
+
+bool filter_start_denies(const char *syscall)
+{
+    return is_listed(filter_start_denied, filter_start_denied_count, syscall);
 }
 
 static int add_policy_calls(scmp_filter_ctx ctx, const struct policy *policy, const char **unknown)
@@ -241,6 +247,34 @@ static int deny_separation(scmp_filter_ctx ctx)
                     : err;
 }
 
+/* What the start filter denies, but for @count calls that are @needed. */
+static int deny_listed(scmp_filter_ctx ctx, const char *const *needed, size_t count)
+{
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < filter_start_denied_count; i++) {
+        const char *name = filter_start_denied[i];
+        int nr = seccomp_syscall_resolve_name(name);
+
+        if (nr >= 0 && !is_listed(needed, count, name)) {
+            err = seccomp_rule_add(ctx, SCMP_ACT_TRACE(0), nr, 0);
+        }
+    }
+    return err;
+}
+
+int filter_compile_supervisor(struct filter *filter)
+{
+    AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_ALLOW, SCMP_ACT_TRACE(0));
+    int err = ctx != NULL ? deny_listed(ctx, filter_supervisor_needs, filter_supervisor_needs_count)
+                          : -EINVAL;
+
+    err = err == 0 ? seccomp_rule_add(ctx, SCMP_ACT_TRACE(0), SCMP_SYS(socket), 1,
+                                      SCMP_A0(SCMP_CMP_NE, AF_UNIX))
+                   : err;
+    return err == 0 ? export(ctx, filter) : err;
+}
+
 int filter_compile_start(struct filter *filter)
 {
     static const struct {
@@ -248,15 +282,8 @@ int filter_compile_start(struct filter *filter)
         unsigned flags; /* which argument has them */
     } opening[] = { { "open", 1 }, { "openat", 2 } };
     AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_ALLOW, SCMP_ACT_TRACE(0));
-    int err = ctx != NULL ? 0 : -EINVAL;
+    int err = ctx != NULL ? deny_listed(ctx, NULL, 0) : -EINVAL;
 
-    for (size_t i = 0; err == 0 && i < filter_start_denied_count; i++) {
-        int nr = seccomp_syscall_resolve_name(filter_start_denied[i]);
-
-        if (nr >= 0) {
-            err = seccomp_rule_add(ctx, SCMP_ACT_TRACE(0), nr, 0);
-        }
-    }
     err = err == 0 ? deny_separation(ctx) : err;
     /* A descriptor that opens nothing, but is a place to start from. */
     for (size_t i = 0; err == 0 && i < sizeof(opening) / sizeof(opening[0]); i++) {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The three seccomp filters, compiled with libseccomp from tables of rules that carry their
- * reasons.
+ * The seccomp filters, compiled with libseccomp from tables of rules that carry their reasons.
  *
+ *   supervisor  its own, under which all the others come to be: its children inherit it, and must
+ *          be able to do what makes a jail, and what a program does at its start. So it denies what
+ *          none of them ever does; as the start filter does, and for the same reason.
  *   start  loaded before exec: everything but what no device program needs even to start. It
  *          denies with TRACE (ENOSYS without a tracer), which the final filter's user notification
  *          outranks (seccomp(2): of several filters' answers the one of highest precedence counts),
@@ -25,6 +27,7 @@ struct filter {
     unsigned short count;
 };
 
+int filter_compile_supervisor(struct filter *filter);
 int filter_compile_start(struct filter *filter);
 int filter_compile_gate(struct filter *filter, const struct policy *policy);
 

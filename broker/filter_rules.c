@@ -224,3 +224,15 @@ const char *const filter_start_denied[] = {
     "mq_getsetattr",
 };
 const size_t filter_start_denied_count = ARRAY_SIZE(filter_start_denied);
+
+/* A socket: of its own kind alone (filter.c). */
+const char *const filter_supervisor_needs[] = {
+    "clone3",      "open_tree",         "mount_setattr", "fsopen",
+    "fsconfig",    "fsmount",           "move_mount",    "mount",
+    "umount2",     "pivot_root",        "socketpair",    "socket",
+    "pidfd_getfd", "pidfd_send_signal",
+#ifdef VFU_SANITIZED
+    "ptrace", /* LeakSanitizer's look at its own process */
+#endif
+};
+const size_t filter_supervisor_needs_count = ARRAY_SIZE(filter_supervisor_needs);

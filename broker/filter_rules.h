@@ -45,3 +45,7 @@ extern const struct filter_rule filter_gate_reopen_rule;
 /* Denied from the start. */
 extern const char *const filter_start_denied[];
 extern const size_t filter_start_denied_count;
+
+/* Of these, what the supervisor makes jails with. */
+extern const char *const filter_supervisor_needs[];
+extern const size_t filter_supervisor_needs_count;

@@ -506,6 +506,17 @@ static bool in_first_user_namespace(void)
     return exact;
 }
 
+static int load_filter(void)
+{
+    struct filter filter = { .code = NULL };
+    int err = filter_compile_supervisor(&filter);
+
+    err = err == 0 ? isolate_no_new_privs() : err;
+    err = err == 0 ? isolate_load_filter(&filter) : err;
+    filter_free(&filter);
+    return err;
+}
+
 enum exit_status supervisor_run(const struct options *options, const struct jail_plan *plan,
                                 const struct filter *gate_filter)
 {
@@ -518,6 +529,7 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
         .ids_are_exact = in_first_user_namespace(),
         .next_id = 1,
     };
+    int err;
 
     raise_descriptor_limit();
     log_limit_init(&s.refusals);
@@ -532,6 +544,11 @@ enum exit_status supervisor_run(const struct options *options, const struct jail
     if (s.signals < 0 || keep_capabilities(plan, true) < 0) {
         log_stop("signals and capabilities: %s", strerror(errno));
         return EXIT_STATUS_FAILURE;
+    }
+    err = load_filter();
+    if (err < 0) {
+        log_stop("seccomp-filter: the supervisor's cannot be loaded: %s", strerror(-err));
+        return EXIT_STATUS_LAYER;
     }
     while (!s.finished) {
         decide(&s);

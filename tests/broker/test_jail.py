@@ -79,7 +79,7 @@ class JailTest(harness.BrokerTest):
 class Device(JailTest):
     def test_rights(self):
         with self.gpio() as (_, session, _):
-            self.assert_confined(session.device, filters=2, sets=CAPABILITY_SETS)
+            self.assert_confined(session.device, filters=3, sets=CAPABILITY_SETS)
 
     def test_namespaces(self):
         with self.gpio() as (broker, session, _):
@@ -211,7 +211,7 @@ class Gate(JailTest):
         """An ordinary user cannot empty the bounding set, which no_new_privs makes meaningless."""
         sets = CAPABILITY_SETS if self.user.uid == 0 else CAPABILITY_SETS[:3] + ["CapAmb"]
         with self.gpio() as (_, session, _):
-            self.assert_confined(session.gate, filters=1, sets=sets)
+            self.assert_confined(session.gate, filters=2, sets=sets)
 
     def test_descriptors(self):
         with self.gpio() as (_, session, _):
@@ -236,6 +236,12 @@ class Gate(JailTest):
 
 
 class Supervisor(JailTest):
+    def test_filter(self):
+        with self.gpio() as (broker, _, _):
+            self.assertEqual(harness.status_field(broker.pid, "NoNewPrivs"), ["1"])
+            self.assertEqual(harness.status_field(broker.pid, "Seccomp"), ["2"])
+            self.assertEqual(harness.status_field(broker.pid, "Seccomp_filters"), ["1"])
+
     def test_capabilities(self):
         """As root: to write id maps, to start gates, and to kill them."""
         setgid, setuid, setpcap, kill = 6, 7, 8, 5

@@ -110,7 +110,7 @@ class Seal(ThreadsTest):
             for task in tasks(device):
                 path = f"{device}/task/{task}"
                 self.assertEqual(harness.status_field(path, "Seccomp"), ["2"])
-                self.assertEqual(harness.status_field(path, "Seccomp_filters"), [str(own + 2)])
+                self.assertEqual(harness.status_field(path, "Seccomp_filters"), [str(own + 3)])
                 self.assertEqual(harness.status_field(path, "NoNewPrivs"), ["1"])
                 for name in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]:
                     self.assertEqual(int(harness.status_field(path, name)[0], 16), 0)

@@ -136,20 +136,22 @@ int main(void)
 {
     struct policy policy = { .file = NULL };
     struct policy with_threads = { .jail_threads = 1 };
-    struct filter start, final, threaded, gate;
+    struct filter supervisor, start, final, threaded, gate;
     const char *unknown;
 
-    if (filter_compile_start(&start) < 0 ||
+    if (filter_compile_supervisor(&supervisor) < 0 || filter_compile_start(&start) < 0 ||
         filter_compile_final(&final, &policy, 1, &unknown) < 0 ||
         filter_compile_final(&threaded, &with_threads, 1, &unknown) < 0 ||
         filter_compile_gate(&gate, &policy) < 0) {
         fprintf(stderr, "the filters cannot be compiled\n");
         return EXIT_FAILURE;
     }
+    print_filter("supervisor", &supervisor, NULL, 0);
     print_filter("start", &start, NULL, 0);
     print_filter("final", &final, filter_final_rules, filter_final_rule_count);
     print_filter("final, jail.threads", &threaded, filter_thread_rules, filter_thread_rule_count);
     print_filter("gate", &gate, filter_gate_rules, filter_gate_rule_count);
+    filter_free(&supervisor);
     filter_free(&start);
     filter_free(&final);
     filter_free(&threaded);

@@ -47,6 +47,7 @@ static struct subject final = { .denied = SECCOMP_RET_USER_NOTIF, .channels = 1 
 static struct subject threaded = { .denied = SECCOMP_RET_USER_NOTIF, .channels = 1 };
 static struct subject gate = { .denied = SECCOMP_RET_KILL_PROCESS };
 static struct subject start = { .denied = SECCOMP_RET_TRACE };
+static struct subject supervisor = { .denied = SECCOMP_RET_TRACE };
 
 static int compile_all(void **state)
 {
@@ -68,7 +69,8 @@ static int compile_all(void **state)
     return filter_compile_final(&final.filter, &policy, 1, &unknown) == 0 &&
                    filter_compile_final(&threaded.filter, &with_threads, 1, &unknown) == 0 &&
                    filter_compile_gate(&gate.filter, &policy) == 0 &&
-                   filter_compile_start(&start.filter) == 0
+                   filter_compile_start(&start.filter) == 0 &&
+                   filter_compile_supervisor(&supervisor.filter) == 0
                ? 0
                : -1;
 }
@@ -79,6 +81,7 @@ static int free_all(void **state)
     filter_free(&threaded.filter);
     filter_free(&gate.filter);
     filter_free(&start.filter);
+    filter_free(&supervisor.filter);
     return 0;
 }
 
@@ -331,6 +334,7 @@ static void check_foreign(const struct filter *filter, uint32_t action)
 static void test_foreign_architectures_and_x32_are_denied(void **state)
 {
     check_foreign(&start.filter, SECCOMP_RET_TRACE);
+    check_foreign(&supervisor.filter, SECCOMP_RET_TRACE);
     check_foreign(&final.filter, SECCOMP_RET_USER_NOTIF);
     check_foreign(&gate.filter, SECCOMP_RET_KILL_PROCESS);
 }
@@ -539,12 +543,13 @@ static void test_final_names_these_calls_alone(void **state)
 
 static bool is_cached(const char *call)
 {
-    return filter_machine_is_cached(&start.filter, number(call), NATIVE_ARCH) &&
+    return filter_machine_is_cached(&supervisor.filter, number(call), NATIVE_ARCH) &&
+           filter_machine_is_cached(&start.filter, number(call), NATIVE_ARCH) &&
            filter_machine_is_cached(&final.filter, number(call), NATIVE_ARCH);
 }
 
 /*
- * What a register access is made of runs no filter, of the two that a device has: but the peek,
+ * What a register access is made of runs no filter, of the three that a device has: but the peek,
  * whose flags are looked at, since out-of-band data is worth more to an attacker than these
  * nanoseconds are to a device.
  */
@@ -830,6 +835,49 @@ static void test_start_denies_other_doors_into_the_kernel(void **state)
     }
 }
 
+/* --- the supervisor's filter ---------------------------------------------------------------- */
+
+/* By hand: whoever adds one has to say so here too. */
+static void test_supervisor_may_do_what_the_start_filter_allows_and_make_jails(void **state)
+{
+    static const char *const calls[] = {
+        "clone3",     "open_tree",         "mount_setattr", "fsopen",      "fsconfig",
+        "fsmount",    "move_mount",        "mount",         "pivot_root",  "umount2",
+        "socketpair", "pidfd_send_signal", "socket",        "pidfd_getfd",
+#ifdef VFU_SANITIZED
+        "ptrace",
+#endif
+    };
+    bool more[FILTER_MACHINE_NUMBERS] = { false };
+
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+        assert_true(filter_start_denies(calls[i]));
+        more[number(calls[i])] = true;
+    }
+    for (int nr = 0; nr < FILTER_MACHINE_NUMBERS; nr++) {
+        char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, nr);
+        bool denied = name != NULL && filter_start_denies(name) && !more[nr];
+
+        if (nr != number("socket")) {
+            expect_whatever_arguments(&supervisor.filter, nr,
+                                      denied ? SECCOMP_RET_TRACE : SECCOMP_RET_ALLOW);
+        }
+        free(name);
+    }
+}
+
+static void test_supervisor_makes_unix_sockets_alone(void **state)
+{
+    for (uint64_t family = 0; family < 64; family++) {
+        const uint64_t args[6] = { family, SOCK_STREAM };
+
+        expect(&supervisor.filter, number("socket"), args,
+               family == AF_UNIX ? SECCOMP_RET_ALLOW : SECCOMP_RET_TRACE);
+    }
+    expect(&supervisor.filter, number("socket"), (uint64_t[6]){ AF_UNIX | HIGH },
+           SECCOMP_RET_TRACE);
+}
+
 static void test_start_opening_of_a_path_alone_is_traced(void **state)
 {
     static const uint64_t flags[] = { O_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC, O_PATH | HIGH };
@@ -959,6 +1007,8 @@ int main(void)
         cmocka_unit_test(test_policy_unknown_call_is_an_error),
         cmocka_unit_test(test_start_denied_calls_are_traced_and_others_allowed),
         cmocka_unit_test(test_start_denies_other_doors_into_the_kernel),
+        cmocka_unit_test(test_supervisor_may_do_what_the_start_filter_allows_and_make_jails),
+        cmocka_unit_test(test_supervisor_makes_unix_sockets_alone),
         cmocka_unit_test(test_start_opening_of_a_path_alone_is_traced),
         cmocka_unit_test(test_start_clone_of_a_namespace_is_traced),
         cmocka_unit_test(test_start_clone_of_a_thread_is_allowed),
