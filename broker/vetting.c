@@ -90,7 +90,9 @@ static enum vetting_reason vet_memory(const struct vetting *vetting, int fd, int
     const struct policy *policy = vetting->policy;
     int flags = fcntl(fd, F_GETFL);
 
-    if (!(policy->dma_memory & (unsigned)memory_kind(vetting, fd))) {
+    /* What has seals is of one of the kinds: which, nobody asks where all are accepted. */
+    if (policy->dma_memory != MEMORY_KINDS &&
+        !(policy->dma_memory & (unsigned)memory_kind(vetting, fd))) {
         return VETTING_MEMORY_KIND;
     }
     if (((unsigned)seals & policy->dma_seals) != policy->dma_seals) {

@@ -84,6 +84,7 @@ void adaptive_wait_start(struct vfu_ctx *ctx)
     uint32_t us = ctx->poll_us < granted ? ctx->poll_us : granted;
 
     adaptive_wait_init(&ctx->connection.pace, us * MICROSECOND);
+    adaptive_wait_init(&ctx->transport->pace, us * MICROSECOND);
 }
 
 int vfu_set_poll_us(vfu_ctx_t *ctx, uint32_t us)

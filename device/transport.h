@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "device/adaptive_wait.h"
 #include "device/attachment.h"
 #include "ipc/control.h"
 #include "ipc/fd_list.h"
@@ -80,6 +81,7 @@ struct transport {
     size_t max_dma_regions; /* limits that a policy sets */
     uint64_t max_dma_bytes;
     uint32_t max_poll_us;
+    struct adaptive_wait pace; /* of waits for whomever the transport itself asks */
 };
 
 /*

@@ -213,6 +213,28 @@ static void note_descriptors(struct vetting *vetting, const struct control_taken
     }
 }
 
+/* As control_receive(): the gate answers at once, but to be woken takes longer than that. */
+static int await_answer(struct broker_transport *transport, struct control_message *message,
+                        struct fd_list *fds)
+{
+    struct adaptive_wait *pace = &transport->base.pace;
+    uint64_t start = pace->limit > 0 ? connection_now() : 0;
+    int result;
+
+    while (pace->window > 0 && connection_now() - start < pace->window) {
+        result = control_receive(&transport->channel, message, fds, MSG_DONTWAIT);
+        if (result != -EAGAIN) {
+            adaptive_wait_hit(pace);
+            return result;
+        }
+    }
+    result = control_receive(&transport->channel, message, fds, 0);
+    if (pace->limit > 0) {
+        adaptive_wait_slept(pace, connection_now() - start);
+    }
+    return result;
+}
+
 /* Sends a request to the gate and receives its answer. Returns 0 or a negative errno. */
 static int call_gate(struct broker_transport *transport, struct control_message *message,
                      struct fd_list *fds)
@@ -220,7 +242,7 @@ static int call_gate(struct broker_transport *transport, struct control_message 
     int result = control_send(&transport->channel, message, NULL, 0);
 
     if (result == 0) {
-        result = control_receive(&transport->channel, message, fds, 0);
+        result = await_answer(transport, message, fds);
     }
     if (is_channel_gone(result)) {
         return -ESHUTDOWN;

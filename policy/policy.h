@@ -23,6 +23,7 @@ enum memory_kind {
     MEMORY_KIND_MEMFD = 1 << 0,
     MEMORY_KIND_TMPFS = 1 << 1,
     MEMORY_KIND_HUGETLBFS = 1 << 2,
+    MEMORY_KINDS = MEMORY_KIND_MEMFD | MEMORY_KIND_TMPFS | MEMORY_KIND_HUGETLBFS,
 };
 
 /* Layers of the jail whose absence a policy can accept: a set. */
