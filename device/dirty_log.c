@@ -202,7 +202,7 @@ int dirty_log_start(struct dma *dma, uint64_t page_size)
             enable_bitmap(region, shift);
         }
     }
-    dma->log_shift = shift;
+    DMA_STORE(dma->log_shift, shift);
     return 0;
 }
 
@@ -213,7 +213,7 @@ void dirty_log_stop(struct dma *dma)
         __atomic_fetch_and(&region->range->state, ~DMA_LOGGED, __ATOMIC_ACQ_REL);
         DMA_STORE(region->dirty, NULL);
     }
-    dma->log_shift = 0;
+    DMA_STORE(dma->log_shift, 0);
 }
 
 uint64_t dirty_log_report_size(uint64_t length, uint64_t page_size)

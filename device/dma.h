@@ -39,7 +39,8 @@ struct dma {
     struct dma_index index;
     struct dma_mappings mappings;
     uint64_t bytes;           /* of all regions that have memory here */
-    unsigned log_shift;       /* dirty pages are logged: log2 of their size; 0: they are not */
+    unsigned log_shift;       /* dirty pages are logged: log2 of their size; 0: they are not; any
+                                 thread may look, to save further looks */
     size_t log_bytes;         /* that all dirty bitmaps take */
     struct dma *next_guarded; /* these three are of memory_guard.c */
     int zeros;                /* the session's own; owned; -1: those of the process */

@@ -61,17 +61,18 @@ void dma_index_fini(struct dma_index *index)
 static inline size_t less_than(const uint64_t *ascending, size_t stride, size_t count,
                                uint64_t address)
 {
-    const uint8_t *base = (const uint8_t *)ascending;
-    size_t before = 0;
+    const uint8_t *start = (const uint8_t *)ascending;
+    const uint8_t *base = start;
 
     while (count > 0) {
         size_t half = (count + 1) / 2;
-        bool less = DMA_LOAD(*(const uint64_t *)(base + (before + half - 1) * stride)) < address;
+        const uint8_t *next = base + half * stride;
+        bool less = DMA_LOAD(*(const uint64_t *)(next - stride)) < address;
 
-        before += __builtin_expect_with_probability(less, true, 0.5) ? half : 0;
+        base = __builtin_expect_with_probability(less, true, 0.5) ? next : base;
         count -= half;
     }
-    return before;
+    return (size_t)(base - start) / stride;
 }
 
 /* The number of leaves that end before @address. */
@@ -134,7 +135,8 @@ bool dma_index_search(const struct dma_index *index, uint64_t address, struct dm
         uint32_t slot;
 
         sequence = DMA_LOAD(index->sequence) & ~1ull;
-        found = dma_blocks_find(&index->blocks, &index->slab, address, &slot) ||
+        found = (DMA_LOAD(index->blocks.table) != NULL &&
+                 dma_blocks_find(&index->blocks, &index->slab, address, &slot)) ||
                 find_in_order(index, address, &slot);
         if (found) {
             dma_range_load(dma_slab_range(&index->slab, slot), range);

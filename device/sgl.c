@@ -163,6 +163,9 @@ static void mark_one(const struct vfu_ctx *ctx, const struct dma_sg *sg,
 
 static void mark(const struct vfu_ctx *ctx, const struct dma_sg *sgl, size_t cnt)
 {
+    if (DMA_LOAD(ctx->session.dma.log_shift) == 0) {
+        return;
+    }
     for (size_t i = 0; i < cnt; i++) {
         struct dma_range range;
 
