@@ -457,6 +457,47 @@ static void test_asserted_line_is_raised_at_the_destination(void **state)
     side_close(&guest.there);
 }
 
+struct loss {
+    const struct side *side;
+    int memory;
+};
+
+/* A transfer from memory that has gone leaves zeros where it came to. */
+static int lose_memory(void *opaque, const struct vfu_client_live_round *round)
+{
+    const struct loss *loss = opaque;
+
+    if (round->number == 0) {
+        assert_int_equal(ftruncate(loss->memory, 0), 0);
+        set(loss->side, SERVER_REG_GUEST_ADDRESS, GUEST + GUEST_SIZE);
+        set(loss->side, SERVER_REG_GUEST_SIZE, PAGE);
+        set(loss->side, SERVER_REG_GUEST_COMMAND, SERVER_COMMAND_READ);
+        assert_int_equal(get(loss->side, SERVER_REG_GUEST_RESULT), EFAULT);
+    }
+    return 0;
+}
+
+static void test_what_a_failed_transfer_changed_travels(void **state)
+{
+    struct side from, to;
+    AUTO_FD memory = memory_create(PAGE);
+    struct loss loss = { .side = &from, .memory = memory };
+    struct vfu_client_live live = { .max_rounds = 2, .on_round = lose_memory, .opaque = &loss };
+
+    side_open(&from, 0);
+    side_open(&to, 1);
+    assert_int_equal(vfu_client_dma_map(from.client, GUEST + GUEST_SIZE, PAGE,
+                                        VFIO_USER_F_DMA_REGION_READ, memory, 0),
+                     0);
+    set(&from, SERVER_REG_FILL, 1);
+    live.from = from.client;
+    live.to = to.client;
+    assert_int_equal(vfu_client_live_migrate(&live), 0);
+    expect_same_region(&from, &to, SERVER_DATA_BAR, 2 * PAGE);
+    side_close(&from);
+    side_close(&to);
+}
+
 /* Exactly the pages that were written since the last report. */
 static void test_log_has_what_was_written_and_nothing_else(void **state)
 {
@@ -906,6 +947,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_alarm_set_at_the_source_rings_at_the_destination),
         cmocka_unit_test(test_pending_interrupt_travels),
         cmocka_unit_test(test_asserted_line_is_raised_at_the_destination),
+        cmocka_unit_test(test_what_a_failed_transfer_changed_travels),
         cmocka_unit_test(test_log_has_what_was_written_and_nothing_else),
         cmocka_unit_test(test_source_runs_on_after_a_cancellation),
         cmocka_unit_test(test_destination_does_not_run_half_a_state),
