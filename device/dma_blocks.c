@@ -22,8 +22,12 @@ struct dma_bucket {
 };
 static_assert(sizeof(struct dma_bucket) == 64, "a cache line");
 
+/* So many slots are moved to a new table with each region that comes: some microseconds. */
+#define SLOTS_AT_ONCE 64u
+
 struct dma_block_table {
     struct dma_block_table *outgrown; /* the one before */
+    struct dma_block_table *other;    /* the same, while not all of it has been moved; else NULL */
     unsigned shift;                   /* log2 of the number of buckets */
     struct dma_bucket *buckets;
 };
@@ -76,12 +80,9 @@ static unsigned matches(struct place place)
     return found;
 }
 
-bool dma_blocks_find(const struct dma_blocks *blocks, const struct dma_slab *slab, uint64_t address,
-                     uint32_t *slot)
+static bool find_in(const struct dma_block_table *table, uint32_t classes,
+                    const struct dma_slab *slab, uint64_t address, uint32_t *slot)
 {
-    const struct dma_block_table *table = DMA_LOAD(blocks->table);
-    uint32_t classes = table != NULL ? DMA_LOAD(blocks->usual) : 0;
-
     for (; classes != 0; classes &= classes - 1) {
         struct place place = place_of(table, (unsigned)__builtin_ctz(classes), address);
 
@@ -99,6 +100,18 @@ bool dma_blocks_find(const struct dma_blocks *blocks, const struct dma_slab *sla
         }
     }
     return false;
+}
+
+bool dma_blocks_find(const struct dma_blocks *blocks, const struct dma_slab *slab, uint64_t address,
+                     uint32_t *slot)
+{
+    const struct dma_block_table *table = DMA_LOAD(blocks->table);
+    uint32_t classes = DMA_LOAD(blocks->usual);
+
+    while (table != NULL && !find_in(table, classes, slab, address, slot)) {
+        table = DMA_LOAD(table->other);
+    }
+    return table != NULL;
 }
 
 /* Replaces one entry by another; 0 is none. Returns whether there was such a one. */
@@ -142,45 +155,47 @@ static struct dma_block_table *table_new(unsigned shift)
     return table;
 }
 
-/* A table that is being filled. */
-struct filling {
-    const struct dma_slab *slab;
-    struct dma_block_table *table;
-    size_t entries;
-};
-
-static void fill_in(void *opaque, uint32_t slot)
-{
-    struct filling *filling = opaque;
-
-    filling->entries +=
-        replace_all(filling->table, dma_slab_range(filling->slab, slot), 0, slot + 1);
-}
-
-/* Makes the table twice as large, and puts everything into it. Returns false without memory. */
-static bool grow(struct dma_blocks *blocks, const struct dma_slab *slab)
+/* Has an empty table of twice the size filled, if there is memory for it. */
+static void grow(struct dma_blocks *blocks)
 {
     struct dma_block_table *old = blocks->table;
-    struct filling filling = {
-        .slab = slab,
-        .table = table_new(old != NULL ? old->shift + 1 : MIN_BUCKETS_SHIFT),
-    };
+    struct dma_block_table *table = table_new(old != NULL ? old->shift + 1 : MIN_BUCKETS_SHIFT);
 
-    if (filling.table == NULL) {
-        return false;
+    if (table != NULL) {
+        table->outgrown = old;
+        table->other = old;
+        blocks->entries = 0;
+        blocks->filled = 0;
+        DMA_STORE(blocks->table, table);
     }
-    dma_slab_for_each(slab, fill_in, &filling);
-    filling.table->outgrown = old;
-    blocks->entries = filling.entries;
-    DMA_STORE(blocks->table, filling.table);
-    return true;
 }
 
+static void fill(struct dma_blocks *blocks, const struct dma_slab *slab)
+{
+    struct dma_block_table *table = blocks->table;
+
+    for (unsigned i = 0; i < SLOTS_AT_ONCE && blocks->filled != DMA_SLAB_END; i++) {
+        uint32_t slot = dma_slab_next(slab, blocks->filled);
+
+        if (slot == DMA_SLAB_END) {
+            blocks->filled = DMA_SLAB_END;
+            DMA_STORE(table->other, NULL);
+        } else {
+            const struct dma_range *range = dma_slab_range(slab, slot);
+
+            blocks->entries += range->use != 0 ? replace_all(table, range, 0, slot + 1) : 0;
+            blocks->filled = slot + 1;
+        }
+    }
+}
+
+/* Whether it is time for a larger table. One that is being filled must not be replaced. */
 static bool is_crowded(const struct dma_blocks *blocks)
 {
     const struct dma_block_table *table = blocks->table;
 
-    return table != NULL ? blocks->entries >= (size_t)WAYS << table->shift >> 1
+    return table != NULL ? blocks->filled == DMA_SLAB_END &&
+                               blocks->entries >= (size_t)WAYS << table->shift >> 1
                          : blocks->regions > MIN_REGIONS;
 }
 
@@ -197,16 +212,23 @@ static void count(struct dma_blocks *blocks, unsigned class, int change)
     DMA_STORE(blocks->usual, usual);
 }
 
+/*
+ * While a table is being filled, what is in it is in the other one as well, or is too new for that.
+ * What is not in it yet is put there when its slot's turn has come.
+ */
 void dma_blocks_insert(struct dma_blocks *blocks, const struct dma_slab *slab, uint32_t slot)
 {
     const struct dma_range *range = dma_slab_range(slab, slot);
 
     count(blocks, class_of(range), 1);
-    if (is_crowded(blocks) && grow(blocks, slab)) {
-        return;
+    if (is_crowded(blocks)) {
+        grow(blocks);
     }
     if (blocks->table != NULL) {
-        blocks->entries += replace_all(blocks->table, range, 0, slot + 1);
+        if (slot < blocks->filled) {
+            blocks->entries += replace_all(blocks->table, range, 0, slot + 1);
+        }
+        fill(blocks, slab);
     }
 }
 
@@ -216,6 +238,11 @@ void dma_blocks_remove(struct dma_blocks *blocks, const struct dma_slab *slab, u
 
     count(blocks, class_of(range), -1);
     if (blocks->table != NULL) {
-        blocks->entries -= replace_all(blocks->table, range, slot + 1, 0);
+        if (slot < blocks->filled) {
+            blocks->entries -= replace_all(blocks->table, range, slot + 1, 0);
+        }
+        if (blocks->table->other != NULL) {
+            replace_all(blocks->table->other, range, slot + 1, 0);
+        }
     }
 }

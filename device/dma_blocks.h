@@ -10,9 +10,10 @@
  * client that chooses addresses that collide, or regions of all sizes, gets the speed of that one,
  * and without memory for a larger table nothing fails.
  *
- * A table takes 16 to 32 bytes for each region when it has grown for them, or twice that if they
- * lie across blocks, and those that were outgrown, which somebody may still look into, less than
- * that together.
+ * A table that is too small is replaced by one of twice its size, into which each new region moves
+ * some others: so nobody waits for all of them. One takes 16 to 32 bytes for each region when it
+ * has grown for them, or twice that if they lie across blocks; and those that were outgrown, which
+ * somebody may still look into, less than that together.
  */
 #pragma once
 
@@ -29,7 +30,8 @@ struct dma_blocks {
     struct dma_block_table *table; /* NULL: too few regions for one */
     uint32_t usual;                /* classes to look for, as bits from the lowest one on */
     size_t regions;
-    size_t entries; /* of the table that are in use */
+    size_t entries;  /* of the table that are in use */
+    uint32_t filled; /* slots before this one are in the table, if there was room */
     uint32_t counts[DMA_BLOCKS_CLASSES];
 };
 

@@ -105,8 +105,7 @@ struct dma_region *dma_slab_region(const struct dma_slab *slab, uint32_t slot)
     return &slab->regions[slot >> DMA_SLAB_PLACE_BITS][dma_slab_place(slot)];
 }
 
-/* The first slot from @slot on that was ever made; UINT32_MAX if there is none. */
-static uint32_t slot_from(const struct dma_slab *slab, uint32_t slot)
+uint32_t dma_slab_next(const struct dma_slab *slab, uint32_t slot)
 {
     for (unsigned chunk = slot >> DMA_SLAB_PLACE_BITS; chunk <= LAST_CHUNK; chunk++) {
         if (dma_slab_place(slot) < DMA_LOAD(slab->chunks[chunk].size)) {
@@ -114,12 +113,8 @@ static uint32_t slot_from(const struct dma_slab *slab, uint32_t slot)
         }
         slot = (chunk + 1) << DMA_SLAB_PLACE_BITS;
     }
-    return UINT32_MAX;
+    return DMA_SLAB_END;
 }
-
-#define FOR_EACH_SLOT(slot, slab, from)                                                            \
-    for (uint32_t slot = slot_from((slab), (from)); slot != UINT32_MAX;                            \
-         slot = slot_from((slab), slot + 1))
 
 static bool is_mapped_at(const struct dma_slab *slab, uint32_t slot, const uint8_t *address,
                          uint64_t length)
@@ -140,24 +135,12 @@ static bool is_mapped_at(const struct dma_slab *slab, uint32_t slot, const uint8
 struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t from, const uint8_t *address,
                                  uint64_t length)
 {
-    FOR_EACH_SLOT(slot, slab, from)
-    {
+    for (uint32_t slot = from; (slot = dma_slab_next(slab, slot)) != DMA_SLAB_END; slot++) {
         if (is_mapped_at(slab, slot, address, length)) {
             return dma_slab_region(slab, slot);
         }
     }
     return NULL;
-}
-
-void dma_slab_for_each(const struct dma_slab *slab, void (*visit)(void *opaque, uint32_t slot),
-                       void *opaque)
-{
-    FOR_EACH_SLOT(slot, slab, 0)
-    {
-        if (dma_slab_range(slab, slot)->use != 0) {
-            visit(opaque, slot);
-        }
-    }
 }
 
 bool dma_slab_look_up_details(const struct dma_slab *slab, uint64_t handle,

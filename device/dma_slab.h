@@ -21,6 +21,7 @@ struct dirty_bitmap;
 
 #define DMA_SLAB_CHUNKS 32
 #define DMA_SLAB_PLACE_BITS 27
+#define DMA_SLAB_END UINT32_MAX
 
 struct dma_slab {
     struct dma_chunk {
@@ -62,9 +63,11 @@ struct dma_region *dma_slab_region(const struct dma_slab *slab, uint32_t slot);
 struct dma_region *dma_slab_find(const struct dma_slab *slab, uint32_t from, const uint8_t *address,
                                  uint64_t length);
 
-/* Calls @visit for each slot that has a region. For the context's thread. */
-void dma_slab_for_each(const struct dma_slab *slab, void (*visit)(void *opaque, uint32_t slot),
-                       void *opaque);
+/*
+ * The first slot from @slot on that there is memory for, whether it has a region or not;
+ * DMA_SLAB_END if there is none.
+ */
+uint32_t dma_slab_next(const struct dma_slab *slab, uint32_t slot);
 
 /* For any thread: what else is known of the region that @handle names. False if it is gone. */
 bool dma_slab_look_up_details(const struct dma_slab *slab, uint64_t handle,
