@@ -87,7 +87,10 @@ struct outgoing *stream_queue(struct stream *stream, size_t size, const struct f
  */
 int stream_progress(struct vfu_client *client);
 
-/* Waits until progress is possible. Returns 0, or -ETIMEDOUT at @deadline. */
+/*
+ * Waits until progress is possible. Returns 0, -ETIMEDOUT at @deadline, or -EPROTO, which ends the
+ * connection: the server sent out-of-band data.
+ */
 int stream_wait(struct vfu_client *client, int64_t deadline);
 
 /* Sends the queue to its end, receiving meanwhile. -ETIMEDOUT ends the connection. */

@@ -288,7 +288,7 @@ static struct pollfd events_of(const struct stream *stream)
 {
     return (struct pollfd){
         .fd = stream->sock,
-        .events = (short)(has_output(stream) ? POLLIN | POLLOUT : POLLIN),
+        .events = (short)(has_output(stream) ? POLLIN | POLLPRI | POLLOUT : POLLIN | POLLPRI),
     };
 }
 
@@ -300,6 +300,11 @@ int stream_wait(struct vfu_client *client, int64_t deadline)
 
     if (ready < 0 && errno != EINTR) {
         return -errno;
+    }
+    /* Out-of-band data cannot be received, but the socket is readable as long as it is there. */
+    if (ready > 0 && ((fds[0].revents | fds[1].revents) & POLLPRI)) {
+        client->error = -EPROTO;
+        return client->error;
     }
     /* Also when there is something: what keeps arriving is not what is waited for. */
     return ready == 0 || left < 0 ? -ETIMEDOUT : 0;

@@ -381,6 +381,17 @@ static void test_silent_server_is_etimedout(void **state)
     session_close(&session);
 }
 
+/* It cannot be received, and would keep the client awake until its time is over. */
+static void test_out_of_band_data_is_eproto(void **state)
+{
+    struct session session;
+
+    session_open(&session);
+    assert_int_equal(send(session.server, "!", 1, MSG_OOB), 1);
+    assert_int_equal(vfu_client_reset_device(session.client), -EPROTO);
+    session_close(&session);
+}
+
 static void test_server_that_does_not_read_is_etimedout(void **state)
 {
     static uint8_t data[1 << 20];
@@ -1298,6 +1309,7 @@ int main(void)
         LEAK_TEST(test_bad_sizes_are_eproto),
         LEAK_TEST(test_reply_in_single_bytes),
         LEAK_TEST(test_silent_server_is_etimedout),
+        LEAK_TEST(test_out_of_band_data_is_eproto),
         LEAK_TEST(test_server_that_does_not_read_is_etimedout),
         LEAK_TEST(test_server_that_leaves_is_enotconn),
         LEAK_TEST(test_last_words_are_heard),
