@@ -26,6 +26,7 @@ static int send_and_relay(struct control_channel *channel, const struct control_
 
 #include <err.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 
 #define CHANNEL 200 /* descriptor: nobody else has so many */
@@ -140,6 +141,7 @@ void surroundings_begin(void)
     to_device = pair[0];
     snprintf(text, sizeof(text), "%d", CHANNEL);
     setenv(CONTROL_ENV, text, 1);
+    signal(SIGPIPE, SIG_IGN); /* as in the jail */
     process.channels[0].claimed = false;
     lie.size = 0;
 }
