@@ -265,13 +265,14 @@ static int deny_listed(scmp_filter_ctx ctx, const char *const *needed, size_t co
 
 int filter_compile_supervisor(struct filter *filter)
 {
+    const struct scmp_arg_cmp other_kind = { .arg = 0, .op = SCMP_CMP_NE, .datum_a = AF_UNIX };
     AUTO_FILTER_CTX ctx = new_context(SCMP_ACT_ALLOW, SCMP_ACT_TRACE(0));
     int err = ctx != NULL ? deny_listed(ctx, filter_supervisor_needs, filter_supervisor_needs_count)
                           : -EINVAL;
 
-    err = err == 0 ? seccomp_rule_add(ctx, SCMP_ACT_TRACE(0), SCMP_SYS(socket), 1,
-                                      SCMP_A0(SCMP_CMP_NE, AF_UNIX))
-                   : err;
+    err = err == 0
+              ? seccomp_rule_add_array(ctx, SCMP_ACT_TRACE(0), SCMP_SYS(socket), 1, &other_kind)
+              : err;
     return err == 0 ? export(ctx, filter) : err;
 }
 
