@@ -119,13 +119,16 @@ static void run(struct device *device, int wanted)
 static bool access_region(struct device *device, uint16_t command, uint32_t flags, uint32_t region,
                           uint64_t offset, uint32_t count)
 {
-    struct {
-        struct vfio_user_region_access access;
-        uint8_t data[SIZE];
-    } message = { .access = { .offset = offset, .region = region, .count = count } };
-    size_t size = sizeof(message.access) + (command == VFIO_USER_REGION_WRITE ? count : 0);
+    const struct vfio_user_region_access access = {
+        .offset = offset,
+        .region = region,
+        .count = count,
+    };
+    uint8_t message[sizeof(access) + SIZE] = { 0 };
+    size_t size = sizeof(access) + (command == VFIO_USER_REGION_WRITE ? count : 0);
 
-    device_send_command(device, command, flags, &message, size, NULL, 0);
+    memcpy(message, &access, sizeof(access));
+    device_send_command(device, command, flags, message, size, NULL, 0);
     run(device, 1);
     if (flags & VFIO_USER_F_NO_REPLY) {
         return true;
