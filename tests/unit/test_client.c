@@ -1070,7 +1070,7 @@ static void test_bad_read_replies_are_eproto(void **state)
     struct vfio_user_region_access access = { .count = 8 };
     uint8_t payload[24] = { 0 };
     struct session session;
-    uint64_t value;
+    uint64_t value = 0;
 
     session_open(&session);
     memcpy(payload, &access, sizeof(access));
