@@ -380,6 +380,42 @@ static void test_end_of_a_session_refused_once(void **state)
     check_next_client(*state, MIG_REG_REFUSE, TEST_REFUSED_AT_THE_END);
 }
 
+/* The client takes guest memory away while it reads the device's data. */
+static void test_memory_that_goes_away_while_data_is_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct vfu_client *client = fixture->client;
+    int going = memory_create(4 * PAGE);
+    uint8_t *data = malloc(MIB);
+    uint64_t total = 0;
+    uint32_t n = 1;
+
+    assert_non_null(data);
+    assert_int_equal(vfu_client_dma_map(client, 0, 4 * PAGE, RW, going, 0), 0);
+    map(client, 4 * PAGE, PAGE, RW);
+    set(client, MIG_REG_LEFT, MIB + 5);
+    go_to(client, PRE_COPY);
+    assert_int_equal(vfu_client_migration_read(client, data, 1000, &n), 0);
+    total += n;
+    assert_return_code(ftruncate(going, 0), errno);
+    assert_int_equal(guest_access(client, MIG_REG_MAPPED_READ, PAGE, 16), 0);
+    assert_int_equal(guest_access(client, MIG_REG_MAPPED_READ, PAGE, 16), EFAULT);
+    assert_int_equal(guest_access(client, MIG_REG_COPY_WRITE, 0, 16), EFAULT);
+    assert_int_equal(guest_access(client, MIG_REG_MAPPED_WRITE, 4 * PAGE, 16), 0);
+    go_to(client, STOP_COPY);
+    while (vfu_client_migration_read(client, data, MIB, &n) == 0 && n > 0) {
+        total += n;
+    }
+    assert_int_equal(total, MIB + 5);
+    go_to(client, STOP);
+    go_to(client, RUNNING);
+    assert_int_equal(guest_access(client, MIG_REG_MAPPED_READ, PAGE, 16), EFAULT);
+    assert_int_equal(guest_access(client, MIG_REG_COPY_READ, 4 * PAGE, 16), 0);
+    expect_served(client);
+    free(data);
+    close(going);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +435,7 @@ int main(int argc, char **argv)
         PROTOCOL_TEST(test_commands_behind_a_parked_one),
         PROTOCOL_TEST(test_end_of_a_session_later),
         PROTOCOL_TEST(test_end_of_a_session_refused_once),
+        PROTOCOL_TEST(test_memory_that_goes_away_while_data_is_read),
     };
 
     return harness_run(argc, argv, tests);
