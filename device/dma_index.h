@@ -13,10 +13,10 @@
  * than the present one.
  *
  * What a region takes, in bytes: 32 for what look-ups read, 136 for the rest of it; 12 to 24 in
- * leaves, 48 if most of those that were there have been removed, and 16 to 32 in the hash table,
- * which may double if regions lie across its blocks. Room is made for twice as many slots, and
- * tables that were outgrown add up to another: less than 400 in the worst case, of which a growing
- * number of regions touches about 220.
+ * leaves, 48 if most of those that were there have been removed; and 16 to 32 in the hash table,
+ * twice that if regions lie across its blocks, and as much again for tables that were outgrown.
+ * There is room for up to twice as many slots. So about 220 are touched, and 512 is the most that
+ * is allocated for each of many regions.
  */
 #pragma once
 

@@ -29,6 +29,7 @@
 static bool inside;    /* the library is at work, not the test */
 static long countdown; /* allocations until one fails; < 0: none does any more */
 static bool failed;    /* since the test last looked */
+static size_t taken;   /* bytes that were asked for */
 
 static bool fails(void)
 {
@@ -56,6 +57,7 @@ void *__wrap_malloc(size_t size)
 
 void *__wrap_calloc(size_t count, size_t size)
 {
+    taken += inside ? count * size : 0;
     return fails() ? NULL : __real_calloc(count, size);
 }
 
@@ -347,6 +349,37 @@ static bool fill_index(long fail_at)
     return countdown < 0;
 }
 
+/*
+ * What dma_index.h says, where most of it is not used: there is one region more than slots that
+ * have been made room for, and all regions lie across blocks.
+ */
+static void test_index_memory_is_bounded(void **state)
+{
+    enum { COUNT = 64 * 1023 + 1 };
+    static struct dma_region *regions[COUNT];
+    struct dma_index index = { 0 };
+
+    taken = 0;
+    countdown = -1;
+    inside = true;
+    for (uint64_t i = 0; i < COUNT; i++) {
+        regions[i] = index_add(&index, i * 3 * PAGE + PAGE / 2, 2 * PAGE);
+        assert_non_null(regions[i]);
+    }
+    /* Any number of changes, too. */
+    for (uint64_t i = 0; i < COUNT; i++) {
+        uint64_t j = i * 7919 % COUNT;
+
+        index_drop(&index, regions[j]);
+        regions[j] = index_add(&index, j * 3 * PAGE + PAGE / 2, 2 * PAGE);
+        assert_non_null(regions[j]);
+    }
+    inside = false;
+    print_message("%zu bytes for each of %d regions\n", taken / COUNT, COUNT);
+    assert_in_range(taken / COUNT, 200, 512);
+    dma_index_fini(&index);
+}
+
 static void test_index_without_memory(void **state)
 {
     long n = 0;
@@ -362,6 +395,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_allocation_may_fail),
         cmocka_unit_test(test_index_without_memory),
+        cmocka_unit_test(test_index_memory_is_bounded),
     };
 
     return cmocka_run_group_tests_name("device_allocation", tests, NULL, NULL);
