@@ -52,6 +52,20 @@ class Readme(unittest.TestCase):
         self.assertEqual(int(found[2]), len(calls_of("filter_gate_rules")))
 
 
+    def test_performance(self):
+        limits = {
+            name: float(most)
+            for name, most in re.findall(r'\{ "(.+)",\s+(?:true|false),\s+([\d.]+) \}',
+                                         read("bench", "limits.c"))  # fmt: skip
+        }
+        section = read("README.md").split("\n## Performance\n")[1].split("\n## ")[0]
+        rows = [row.split(" | ") for row in section.splitlines() if row.startswith("| ")][1:]
+        self.assertTrue(rows)
+        for row in rows:
+            with self.subTest(figure=row[0]):
+                self.assertEqual(limits.get(row[0][2:]), float(row[-1][:-2]))
+
+
 class ThreatModel(unittest.TestCase):
     text = read("docs", "threat-model.md")
 
