@@ -23,7 +23,8 @@
 #define DEPTH 64
 #define BURSTS 10
 
-/* A wait that the tracer interrupts when it comes and when it goes is made again. */
+/* A wait that the tracer interrupts when it comes and when it goes is made again; one that it finds
+ * under way may not be counted. */
 #define TRACER_WAITS 3
 
 /* Traces the device processes: the one that serves, and under the broker the next one, which does
@@ -105,7 +106,7 @@ static void test_access_is_a_wait_a_peek_a_read_and_a_write(void **state)
     total = trace_stop(&trace);
     show(&trace, total, "one by one");
     waits = trace_count(&trace, "ppoll");
-    assert_in_range(waits, 3 * ROUNDS, 3 * ROUNDS + TRACER_WAITS);
+    assert_in_range(waits, 3 * ROUNDS - 1, 3 * ROUNDS + TRACER_WAITS);
     assert_int_equal(trace_count(&trace, "recvfrom"), 3 * ROUNDS);
     assert_int_equal(trace_count(&trace, "read"), 3 * ROUNDS);
     assert_int_equal(replies(&trace), 3 * ROUNDS);
