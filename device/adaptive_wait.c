@@ -16,16 +16,17 @@
 
 #define MAX_PENALTY 16383u
 
+/* Messages that a window has to meet before they make up for misses. */
+#define PROOF 8u
+
 void adaptive_wait_init(struct adaptive_wait *wait, uint64_t limit)
 {
     *wait = (struct adaptive_wait){ .limit = limit };
 }
 
-void adaptive_wait_hit(struct adaptive_wait *wait)
+static uint64_t average(uint64_t before, uint64_t next)
 {
-    if (wait->penalty > 0) {
-        wait->penalty--;
-    }
+    return before - before / 8 + next / 8;
 }
 
 static void close_window(struct adaptive_wait *wait)
@@ -38,8 +39,22 @@ static void close_window(struct adaptive_wait *wait)
     wait->closed = wait->penalty;
 }
 
+void adaptive_wait_hit(struct adaptive_wait *wait, uint64_t elapsed)
+{
+    wait->awake = average(wait->awake, elapsed);
+    if (wait->awake > wait->asleep) {
+        close_window(wait);
+    } else if (++wait->hits > PROOF && wait->penalty > 0) {
+        wait->penalty--;
+    }
+}
+
 static void widen_window(struct adaptive_wait *wait)
 {
+    if (wait->window == 0) {
+        wait->awake = wait->asleep;
+        wait->hits = 0;
+    }
     wait->window = wait->window == 0 ? FIRST_WINDOW : 2 * wait->window;
     if (wait->window > wait->limit) {
         wait->window = wait->limit;
@@ -50,7 +65,12 @@ void adaptive_wait_slept(struct adaptive_wait *wait, uint64_t elapsed)
 {
     if (elapsed > 2 * wait->limit) {
         wait->window = 0;
-    } else if (wait->closed > 0) {
+        return;
+    }
+    if (wait->window == 0) {
+        wait->asleep = wait->asleep > 0 ? average(wait->asleep, elapsed) : elapsed;
+    }
+    if (wait->closed > 0) {
         wait->closed--;
     } else if (wait->window == wait->limit) {
         close_window(wait);

@@ -7,9 +7,10 @@
  *
  * How soon is seen by a wait that slept, and being woken is part of what it took: up to twice the
  * limit is soon. A window that is as wide as it may be, and is missed all the same, closes, and
- * stays closed for more and more waits, until enough are met. So a client whose pace is just too
- * slow, or that cannot run while this process spins because they share a processor, costs next to
- * nothing, and nobody needs to know how many processors there are for whom.
+ * stays closed for more and more waits, until enough are met. The same happens where messages come
+ * later to a wait that spins than to one that sleeps: the client waits for the processor that it
+ * shares with this process. So neither that nor a pace that is just too slow costs much, and nobody
+ * needs to know how many processors there are for whom.
  */
 #pragma once
 
@@ -20,15 +21,18 @@ struct vfu_ctx;
 struct adaptive_wait {
     uint64_t limit;   /* nanoseconds; 0: every wait sleeps at once */
     uint64_t window;  /* that the next wait spins; nanoseconds, at most @limit */
+    uint64_t asleep;  /* what waits take that do not spin, and */
+    uint64_t awake;   /* those that are met in the window: moving averages, nanoseconds */
     unsigned closed;  /* waits for which it does not open */
+    unsigned hits;    /* since it has opened */
     unsigned penalty; /* what @closed was the last time, less one for each hit since */
 };
 
 /* Starts anew with this limit, in nanoseconds. */
 void adaptive_wait_init(struct adaptive_wait *wait, uint64_t limit);
 
-/* A message came within the window. */
-void adaptive_wait_hit(struct adaptive_wait *wait);
+/* A message came within the window, @elapsed nanoseconds after the wait had begun. */
+void adaptive_wait_hit(struct adaptive_wait *wait, uint64_t elapsed);
 
 /* A message came @elapsed nanoseconds after the wait had begun, while that slept. */
 void adaptive_wait_slept(struct adaptive_wait *wait, uint64_t elapsed);

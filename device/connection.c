@@ -336,11 +336,14 @@ static bool is_there(struct connection *connection, uint64_t start)
 static int await_message(struct connection *connection)
 {
     bool adapts = connection->pace.limit > 0;
+    bool spins = connection->pace.window > 0 && !frame_is_ahead(&connection->source);
     uint64_t start = adapts ? connection_now() : 0;
     int result;
 
     if (is_there(connection, start)) {
-        adaptive_wait_hit(&connection->pace);
+        if (spins) {
+            adaptive_wait_hit(&connection->pace, connection_now() - start);
+        }
         if (++connection->unwatched < LOOK_AROUND) {
             return 0;
         }

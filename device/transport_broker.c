@@ -224,7 +224,7 @@ static int await_answer(struct broker_transport *transport, struct control_messa
     while (pace->window > 0 && connection_now() - start < pace->window) {
         result = control_receive(&transport->channel, message, fds, MSG_DONTWAIT);
         if (result != -EAGAIN) {
-            adaptive_wait_hit(pace);
+            adaptive_wait_hit(pace, connection_now() - start);
             return result;
         }
     }

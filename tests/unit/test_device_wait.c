@@ -53,7 +53,7 @@ static void test_window_opens_while_messages_come_soon(void **state)
         adaptive_wait_slept(&wait, 100 * US); /* twice the limit: being woken is in it */
         assert_int_equal(wait.window, windows[i]);
     }
-    adaptive_wait_hit(&wait);
+    adaptive_wait_hit(&wait, 30 * US);
     assert_int_equal(wait.window, 50 * US);
 }
 
@@ -135,10 +135,43 @@ static void test_hits_make_up_for_misses(void **state)
     sleeps(&wait, 4, 60 * US);
     assert_int_equal(wait.window, 0);
     assert_int_equal(wait.penalty, 3);
-    for (int i = 0; i < 4; i++) {
-        adaptive_wait_hit(&wait);
+    for (int i = 0; i < 4 + 8; i++) {
+        adaptive_wait_hit(&wait, 30 * US);
     }
     assert_int_equal(wait.penalty, 0);
+}
+
+/* As where the client cannot run while the device spins. */
+static void test_window_that_makes_messages_late_closes(void **state)
+{
+    struct adaptive_wait wait = wait_of(50);
+    unsigned last = 0;
+
+    for (int i = 0; i < 10; i++) {
+        unsigned closed = 0;
+
+        while (wait.window == 0) {
+            adaptive_wait_slept(&wait, 8 * US);
+            closed++;
+        }
+        assert_true(closed > last);
+        last = closed;
+        for (int hits = 0; wait.window > 0; hits++) {
+            adaptive_wait_hit(&wait, hits % 2 > 0 ? 0 : 40 * US);
+            assert_true(hits < 8);
+        }
+    }
+}
+
+static void test_single_late_message_closes_nothing(void **state)
+{
+    struct adaptive_wait wait = wait_of(50);
+
+    sleeps(&wait, 4, 40 * US);
+    for (int i = 0; i < 1000; i++) {
+        adaptive_wait_hit(&wait, i % 10 == 9 ? 45 * US : 15 * US);
+    }
+    assert_int_equal(wait.window, 50 * US);
 }
 
 /* --- the limit --- */
@@ -470,6 +503,8 @@ int main(void)
         cmocka_unit_test(test_window_that_is_missed_stays_closed_longer_each_time),
         cmocka_unit_test(test_pace_that_is_too_slow_costs_next_to_nothing),
         cmocka_unit_test(test_hits_make_up_for_misses),
+        cmocka_unit_test(test_window_that_makes_messages_late_closes),
+        cmocka_unit_test(test_single_late_message_closes_nothing),
         ATTACHED(test_standalone_waits_sleep),
         ATTACHED(test_limit_that_is_set),
         CREATED(test_limit_that_is_set_before_the_client),
