@@ -30,7 +30,8 @@ static void write_policy(const char *path, const char *program, unsigned poll_us
     fprintf(file,
             "{\"version\": 1, \"device\": {\"program\": \"%s\"}, \"dma\": {\"access\": \"rw\", "
             "\"max_regions\": 1000000, \"max_bytes\": \"4T\"}, \"jail\": {\"limits\": "
-            "{\"memory\": \"1G\"}}, \"restart\": {\"max\": 1000}, \"poll_us\": %u}\n",
+            "{\"memory\": \"1G\", \"requests_per_second\": 1000000}}, \"restart\": {\"max\": "
+            "1000}, \"poll_us\": %u}\n",
             program, poll_us);
     if (fclose(file) != 0) {
         err(EXIT_FAILURE, "%s", path);

@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 sed -n '/^### Live migration/,/^## /{/^```sh/,/^```$/p}' "$readme" | sed '/^```/d' |
-    sed "s#build/#$build/#; s#/tmp/#$work/#g" >"$work/lines"
+    sed "s#/tmp/#$work/#g; s#build/#$build/#" >"$work/lines"
 [ "$(wc -l <"$work/lines")" -eq 5 ]
 cd "$(dirname "$readme")"
 bash -e "$work/lines" >"$work/out"
