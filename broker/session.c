@@ -4,6 +4,7 @@
 #include "broker/log.h"
 #include "broker/verify.h"
 #include "ipc/fd.h"
+#include "ipc/fixed_memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -83,21 +84,6 @@ void session_stop(struct session *session, enum session_outcome outcome)
 
 /* --- start --------------------------------------------------------------------------------- */
 
-/*
- * What a device puts in place of guest memory that its client takes away: device/memory_guard.h.
- * It cannot make one itself, because its RLIMIT_FSIZE is small.
- */
-static int make_zeros(void)
-{
-    AUTO_FD fd = memfd_create("zeros", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd < 0 || ftruncate(fd, (off_t)CONTROL_ZEROS_SIZE) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
-        return -errno;
-    }
-    return fd_take(&fd);
-}
-
 static int send_seal(struct session *session, const struct jail_plan *plan)
 {
     const struct policy *policy = plan->policy;
@@ -120,7 +106,8 @@ static int send_seal(struct session *session, const struct jail_plan *plan)
 
     memcpy(message.tail, plan->final.code, message.tail_size);
     if (policy->dma_access != DMA_ACCESS_NONE) {
-        zeros = make_zeros();
+        /* It cannot make one itself: its RLIMIT_FSIZE is small. */
+        zeros = fixed_memory_create("zeros", CONTROL_ZEROS_SIZE);
         if (zeros < 0) {
             return zeros;
         }

@@ -2,19 +2,14 @@
 #include "broker/watchdog.h"
 
 #include "ipc/fd.h"
+#include "ipc/fixed_memory.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
+#include <unistd.h>
 
 int watchdog_init(struct watchdog *watchdog)
 {
-    watchdog->memory = memfd_create("progress", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (watchdog->memory < 0 || ftruncate(watchdog->memory, sizeof(struct control_progress)) < 0 ||
-        fcntl(watchdog->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
-        return -errno;
-    }
-    return 0;
+    watchdog->memory = fixed_memory_create("progress", sizeof(struct control_progress));
+    return watchdog->memory < 0 ? watchdog->memory : 0;
 }
 
 void watchdog_fini(struct watchdog *watchdog)

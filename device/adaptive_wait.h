@@ -19,13 +19,14 @@
 struct vfu_ctx;
 
 struct adaptive_wait {
-    uint64_t limit;   /* nanoseconds; 0: every wait sleeps at once */
-    uint64_t window;  /* that the next wait spins; nanoseconds, at most @limit */
-    uint64_t asleep;  /* what waits take that do not spin, and */
-    uint64_t awake;   /* those that are met in the window: moving averages, nanoseconds */
-    unsigned closed;  /* waits for which it does not open */
-    unsigned hits;    /* since it has opened */
-    unsigned penalty; /* what @closed was the last time, less one for each hit since */
+    uint64_t limit;  /* nanoseconds; 0: every wait sleeps at once */
+    uint64_t window; /* that the next wait spins; nanoseconds, at most @limit */
+    uint64_t asleep; /* what waits take that do not spin, and */
+    uint64_t awake;  /* those that are met in the window: moving averages, nanoseconds */
+    unsigned closed; /* waits for which it does not open */
+    unsigned hits;   /* since it has opened */
+    unsigned
+        penalty; /* what @closed was the last time, less one for each hit that proves it wrong */
 };
 
 /* Starts anew with this limit, in nanoseconds. */

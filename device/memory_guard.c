@@ -9,9 +9,9 @@
 #include "device/dma.h"
 #include "ipc/control.h"
 #include "ipc/fd.h"
+#include "ipc/fixed_memory.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -144,17 +144,6 @@ static void on_fault(int number, siginfo_t *info, void *context)
     }
 }
 
-static int make_zeros(void)
-{
-    AUTO_FD fd = memfd_create("zeros", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd < 0 || ftruncate(fd, (off_t)CONTROL_ZEROS_SIZE) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
-        return -errno;
-    }
-    return fd_take(&fd);
-}
-
 static int install(void)
 {
     struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
@@ -184,7 +173,7 @@ int memory_guard_install(void)
 int memory_guard_begin(struct dma *dma)
 {
     if (dma->zeros < 0) {
-        int fd = make_zeros();
+        int fd = fixed_memory_create("zeros", CONTROL_ZEROS_SIZE);
 
         if (fd < 0) {
             return fd;
