@@ -106,6 +106,9 @@ void server_expect_either_log(const struct server *server, const char *text, con
 /* Processes of the server: itself and its descendants. Returns how many there are. */
 size_t server_processes(const struct server *server, pid_t *pids, size_t max);
 
+/* Whether that is a process of the test device, else of the broker. */
+bool server_is_device(pid_t pid);
+
 /* Descriptors open in all processes of the server, once they have come to rest. */
 size_t server_descriptors(const struct server *server);
 

@@ -328,6 +328,19 @@ size_t server_processes(const struct server *server, pid_t *pids, size_t max)
     return count;
 }
 
+bool server_is_device(pid_t pid)
+{
+    char path[64], name[32] = "";
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    assert_non_null(fgets(name, sizeof(name), file));
+    fclose(file);
+    return strncmp(name, "test-device", strlen("test-device")) == 0;
+}
+
 /*
  * What an ordinary user can see of a process that hides its descriptors, and of whose memory the
  * user is not the owner (a gate): how many its table has room for. That never shrinks after the

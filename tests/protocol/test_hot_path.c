@@ -37,15 +37,8 @@ static bool trace_devices(struct trace *trace, const struct fixture *fixture)
     server_descriptors(&fixture->server); /* until the next session is ready */
     total = server_processes(&fixture->server, pids, TRACE_MAX_PIDS);
     for (size_t i = 0; i < total; i++) {
-        char path[64], name[32] = "";
-        FILE *file;
-
-        snprintf(path, sizeof(path), "/proc/%d/comm", (int)pids[i]);
-        file = fopen(path, "re");
-        assert_non_null(file);
-        assert_non_null(fgets(name, sizeof(name), file));
-        fclose(file);
-        if (strncmp(name, "test-device", strlen("test-device")) == 0) {
+        if (server_is_device(pids[i])) {
+            char path[64];
             AUTO_FD memory = -1;
 
             snprintf(path, sizeof(path), "/proc/%d/maps", (int)pids[i]);

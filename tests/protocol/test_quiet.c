@@ -32,15 +32,7 @@ static size_t broker_processes(const struct server *server, pid_t *found)
     size_t count = 0;
 
     for (size_t i = 0; i < total; i++) {
-        char path[64], name[32] = "";
-        FILE *file;
-
-        snprintf(path, sizeof(path), "/proc/%d/comm", (int)pids[i]);
-        file = fopen(path, "re");
-        assert_non_null(file);
-        assert_non_null(fgets(name, sizeof(name), file));
-        fclose(file);
-        if (strncmp(name, "test-device", strlen("test-device")) != 0) {
+        if (!server_is_device(pids[i])) {
             found[count++] = pids[i];
         }
     }
